@@ -1,0 +1,50 @@
+"""What every test may ask for: the shared models, and golden files.
+
+``shared_models`` is the folder of real networks that lies beside the repository on some machines;
+a test that asks for it skips where it is missing. ``golden`` compares text with a file below
+tests/golden/ and rewrites this file only under ``--update-golden``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY / ".." / "shared"
+GOLDEN = REPOSITORY / "tests" / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write what the tests produce to tests/golden/; read the diff before committing it",
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """The folder that holds one folder per real network."""
+    folder = SHARED / "models"
+    if not folder.is_dir():
+        pytest.skip("needs the real networks in ../shared/models")
+    return folder
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """``golden(name, text)`` fails when ``text`` differs from the file tests/golden/``name``."""
+    update = bool(request.config.getoption("--update-golden"))
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if update:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no golden file {name}; make it with --update-golden"
+        assert text == path.read_text(encoding="utf-8"), f"{name} differs from its golden file"
+
+    return compare
