@@ -1,0 +1,66 @@
+"""The scalar intrinsics of the loop IR: what each ``Call`` means.
+
+An intrinsic is data: its name, its operand and result types and its exact meaning as a NumPy
+function. ``utvm.codegen`` holds the C text of each, and the tests run both on random and extreme operands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utvm.ir.dtype import DType
+
+I32, I64, F32 = DType.INT32, DType.INT64, DType.FLOAT32
+
+
+@dataclass(frozen=True)
+class Intrinsic:
+    """A pure scalar function. ``meaning`` is for people; ``tests/codegen`` checks the C against NumPy."""
+
+    name: str
+    args: tuple[DType, ...]
+    result: DType
+    meaning: str
+
+
+INTRINSICS = {
+    intrinsic.name: intrinsic
+    for intrinsic in (
+        Intrinsic(
+            "requantize",
+            (I32, I32, I32),
+            I32,
+            "x * multiplier * 2^(shift-31), rounded twice as gemmlowp does: the left shift (wrapping), the "
+            "rounding doubling high multiply, the rounding right shift (half away from zero)",
+        ),
+        Intrinsic(
+            "requantize_right",
+            (I32, I32, I32),
+            I32,
+            "requantize(x, multiplier, -shift) for 1 <= shift <= 31",
+        ),
+        Intrinsic(
+            "requantize_wide",
+            (I64, I32, I32),
+            I32,
+            "the same for a 48-bit accumulator of int16 kernels: the multiplier is rounded to 15 bits "
+            "and there is one rounding, half up",
+        ),
+        Intrinsic("mulhi_rounding", (I32, I32), I32, "saturating (2ab + 2^31) / 2^32"),
+        Intrinsic(
+            "shift_right_rounding", (I32, I32), I32, "x / 2^n, halves away from zero, 0 <= n <= 31"
+        ),
+        Intrinsic("shift_left_saturating", (I32, I32), I32, "x * 2^n, saturated, 0 <= n <= 31"),
+        Intrinsic("shift_left_wrapping", (I32, I32), I32, "x * 2^n modulo 2^32, 0 <= n <= 31"),
+        Intrinsic("clz", (I32,), I32, "leading zero bits of x as unsigned; 32 for 0"),
+        Intrinsic("exp", (F32,), F32, "e^x"),
+        Intrinsic("log", (F32,), F32, "the natural logarithm"),
+        Intrinsic("tanh", (F32,), F32, "the hyperbolic tangent"),
+        Intrinsic("logistic", (F32,), F32, "1 / (1 + e^-x)"),
+        Intrinsic("sqrt", (F32,), F32, "the square root"),
+        Intrinsic("floor", (F32,), F32, "the largest integer not above x"),
+        Intrinsic("round", (F32,), F32, "the nearest integer, halves away from zero"),
+        Intrinsic("round_even", (F32,), F32, "the nearest integer, halves to even"),
+        Intrinsic("abs", (F32,), F32, "the absolute value"),
+    )
+}

@@ -1,0 +1,319 @@
+"""Walking and rewriting loop IR: generic maps, substitution and constant folding.
+
+``map_expr`` and ``map_body`` rebuild a tree bottom-up through a function; everything else here and most
+passes are written with them. ``fold`` normalizes: literals are computed, neutral elements
+dropped, conditions that are decided removed. ``linear`` reads an index expression as
+``constant + sum(coefficient * variable)``, and ``from_linear`` writes it back in one canonical order, which is
+what makes equal addresses look equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import (
+    COMPARISONS,
+    Alloc,
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Expr,
+    For,
+    If,
+    Imm,
+    Let,
+    Load,
+    Select,
+    Stmt,
+    Store,
+    Var,
+    View,
+)
+
+ExprMap = Callable[[Expr], Expr]
+TRUE = Imm(1, DType.BOOL)
+FALSE = Imm(0, DType.BOOL)
+
+
+def map_expr(expr: Expr, change: ExprMap) -> Expr:
+    """``expr`` rebuilt bottom-up, every node passed through ``change``."""
+    match expr:
+        case Load(buffer, indices):
+            expr = Load(buffer, tuple(map_expr(i, change) for i in indices))
+        case Binary(op, a, b):
+            expr = Binary(op, map_expr(a, change), map_expr(b, change))
+        case Cast(dtype, value):
+            expr = Cast(dtype, map_expr(value, change))
+        case Select(condition, a, b):
+            expr = Select(map_expr(condition, change), map_expr(a, change), map_expr(b, change))
+        case Call(name, args, dtype):
+            expr = Call(name, tuple(map_expr(a, change) for a in args), dtype)
+    return change(expr)
+
+
+def map_stmt(stmt: Stmt, change: ExprMap) -> Stmt:
+    """``stmt`` with every expression in it, at any depth, mapped."""
+    match stmt:
+        case For(var, start, stop, body):
+            start, stop = map_expr(start, change), map_expr(stop, change)
+            return replace(stmt, start=start, stop=stop, body=map_body(body, change))
+        case Store(buffer, indices, value):
+            indices = tuple(map_expr(i, change) for i in indices)
+            return Store(buffer, indices, map_expr(value, change))
+        case Let(var, value):
+            return Let(var, map_expr(value, change))
+        case View(pointer, base, offset):
+            return View(pointer, base, map_expr(offset, change))
+        case If(condition, then, orelse):
+            condition = map_expr(condition, change)
+            return If(condition, map_body(then, change), map_body(orelse, change))
+    return stmt
+
+
+def map_body(body: tuple[Stmt, ...], change: ExprMap) -> tuple[Stmt, ...]:
+    return tuple(map_stmt(stmt, change) for stmt in body)
+
+
+def substitute(body: tuple[Stmt, ...], values: Mapping[str, Expr]) -> tuple[Stmt, ...]:
+    """``body`` with variables replaced by expressions."""
+
+    def change(expr: Expr) -> Expr:
+        return values.get(expr.name, expr) if isinstance(expr, Var) else expr
+
+    return map_body(body, change)
+
+
+def substitute_expr(expr: Expr, values: Mapping[str, Expr]) -> Expr:
+    return map_expr(expr, lambda e: values.get(e.name, e) if isinstance(e, Var) else e)
+
+
+def rename_buffers(body: tuple[Stmt, ...], names: Mapping[str, Buffer]) -> tuple[Stmt, ...]:
+    """``body`` with buffers replaced by name, in loads, stores and declarations."""
+
+    def change(expr: Expr) -> Expr:
+        if isinstance(expr, Load) and expr.buffer.name in names:
+            return replace(expr, buffer=names[expr.buffer.name])
+        return expr
+
+    def visit(stmt: Stmt) -> Stmt:
+        match stmt:
+            case Store(buffer, indices, value) if buffer.name in names:
+                return Store(names[buffer.name], indices, value)
+            case Alloc(buffer) if buffer.name in names:
+                return Alloc(names[buffer.name])
+            case For(body=inner):
+                return replace(stmt, body=tuple(map(visit, inner)))
+            case If(condition, then, orelse):
+                return If(condition, tuple(map(visit, then)), tuple(map(visit, orelse)))
+        return stmt
+
+    return tuple(map(visit, map_body(body, change)))
+
+
+def statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
+    """Every statement, at any depth, in order."""
+    for stmt in body:
+        yield stmt
+        match stmt:
+            case For(body=inner):
+                yield from statements(inner)
+            case If(_, then, orelse):
+                yield from statements(then)
+                yield from statements(orelse)
+
+
+def expressions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
+    """Every expression node, at any depth."""
+    found: list[Expr] = []
+    map_body(body, lambda e: found.append(e) or e)  # type: ignore[func-returns-value]
+    yield from found
+
+
+def free_vars(expr: Expr) -> set[str]:
+    """The names of the variables in an expression."""
+    names: set[str] = set()
+
+    def visit(e: Expr) -> Expr:
+        if isinstance(e, Var):
+            names.add(e.name)
+        return e
+
+    map_expr(expr, visit)
+    return names
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``constant + sum(coefficient * variable)`` over int32; no zero coefficients."""
+
+    constant: int
+    terms: tuple[tuple[str, int], ...] = ()
+
+    def coefficient(self, name: str) -> int:
+        return dict(self.terms).get(name, 0)
+
+
+def linear(expr: Expr) -> Linear | None:
+    """The linear form of an index expression, or None if it has none."""
+    match expr:
+        case Imm(value=int(value)):
+            return Linear(value)
+        case Var(name):
+            return Linear(0, ((name, 1),))
+        case Binary("+" | "-" as op, a, b):
+            left, right = linear(a), linear(b)
+            if left is None or right is None:
+                return None
+            return _combine(left, right, 1 if op == "+" else -1)
+        case Binary("*", a, b):
+            left, right = linear(a), linear(b)
+            if left is None or right is None:
+                return None
+            if right.terms:
+                left, right = right, left
+            return None if right.terms else _combine(Linear(0), left, right.constant)
+    return None
+
+
+def _combine(a: Linear, b: Linear, factor: int) -> Linear:
+    terms = dict(a.terms)
+    for name, coefficient in b.terms:
+        terms[name] = terms.get(name, 0) + factor * coefficient
+    kept = tuple(sorted((name, c) for name, c in terms.items() if c != 0))
+    return Linear(a.constant + factor * b.constant, kept)
+
+
+def from_linear(form: Linear) -> Expr:
+    """The canonical expression of a linear form: largest strides first, the constant last."""
+    result: Expr | None = None
+    for name, coefficient in sorted(form.terms, key=lambda term: (-abs(term[1]), term[0])):
+        var = Var(name)
+        if result is None:
+            result = var if coefficient == 1 else Binary("*", var, Imm(coefficient))
+        else:
+            size = abs(coefficient)
+            term: Expr = var if size == 1 else Binary("*", var, Imm(size))
+            result = Binary("+" if coefficient > 0 else "-", result, term)
+    if result is None:
+        return Imm(form.constant)
+    if form.constant:
+        op = "+" if form.constant > 0 else "-"
+        result = Binary(op, result, Imm(abs(form.constant)))
+    return result
+
+
+def simplify_index(expr: Expr) -> Expr:
+    """The canonical form of an index expression, or the expression where it is not linear."""
+    form = linear(expr)
+    return expr if form is None else from_linear(form)
+
+
+def fold(expr: Expr) -> Expr:
+    """One level of simplification; use through ``map_expr`` for whole trees."""
+    match expr:
+        case Binary(op, Imm(value=a), Imm(value=b)) if not expr.a.dtype.is_float:
+            return _fold_literals(expr, op, int(a), int(b))
+        case Binary("+" | "-" | "<<" | ">>", a, Imm(value=0)) | Binary("+", Imm(value=0), a):
+            return a if not a.dtype.is_float else expr
+        case Binary("*", a, Imm(value=1)) | Binary("*", Imm(value=1), a) | Binary("/", a, Imm(value=1)):
+            return a
+        case Binary("and", a, b):
+            return _fold_and(expr, a, b)
+        case Binary("or", a, b):
+            return _fold_or(expr, a, b)
+        case Select(Imm(value=value), a, b):
+            return a if value else b
+        case Cast(dtype, value) if value.dtype is dtype:
+            return value
+        case Cast(dtype, Imm(value=int(value))) if dtype.is_integer:
+            return Imm(_wrap(value, dtype), dtype)
+    return expr
+
+
+def simplify(expr: Expr) -> Expr:
+    """``fold`` over a whole tree."""
+    return map_expr(expr, fold)
+
+
+def simplify_body(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """``fold`` everywhere, with decided branches and empty or single-trip loops resolved."""
+    result: list[Stmt] = []
+    for stmt in body:
+        result.extend(_simplify_stmt(stmt))
+    return tuple(result)
+
+
+def _simplify_stmt(stmt: Stmt) -> tuple[Stmt, ...]:
+    match stmt:
+        case For(var, start, stop, body):
+            start, stop = simplify(simplify_index(start)), simplify(simplify_index(stop))
+            if isinstance(start, Imm) and isinstance(stop, Imm):
+                if stop.value <= start.value:
+                    return ()
+                if stop.value - start.value <= stmt.step:
+                    return simplify_body(substitute(body, {var.name: start}))
+            inner = simplify_body(body)
+            return (replace(stmt, start=start, stop=stop, body=inner),) if inner else ()
+        case If(condition, then, orelse):
+            condition = simplify(condition)
+            if isinstance(condition, Imm):
+                return simplify_body(then if condition.value else orelse)
+            return (If(condition, simplify_body(then), simplify_body(orelse)),)
+        case Store(buffer, indices, value):
+            indices = tuple(simplify(simplify_index(i)) for i in indices)
+            return (Store(buffer, indices, simplify(value)),)
+    return (map_stmt(stmt, fold),)
+
+
+def _fold_literals(expr: Binary, op: str, a: int, b: int) -> Expr:
+    if op in ("/", "%") and b == 0:
+        return expr
+    results = {
+        "+": a + b,
+        "-": a - b,
+        "*": a * b,
+        "/": abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1) if b else 0,
+        "%": (abs(a) % abs(b)) * (-1 if a < 0 else 1) if b else 0,
+        "min": min(a, b),
+        "max": max(a, b),
+        "<<": a << b if 0 <= b < 64 else 0,
+        ">>": a >> b if 0 <= b < 64 else 0,
+        "&": a & b,
+        "|": a | b,
+        "^": a ^ b,
+        "<": a < b,
+        "<=": a <= b,
+        ">": a > b,
+        ">=": a >= b,
+        "==": a == b,
+        "!=": a != b,
+        "and": bool(a) and bool(b),
+        "or": bool(a) or bool(b),
+    }
+    value = int(results[op])
+    if op in COMPARISONS:
+        return Imm(value, DType.BOOL)
+    return Imm(_wrap(value, expr.dtype), expr.dtype)
+
+
+def _wrap(value: int, dtype: DType) -> int:
+    return (value - dtype.minimum) % (1 << dtype.bits) + dtype.minimum
+
+
+def _fold_and(expr: Binary, a: Expr, b: Expr) -> Expr:
+    if FALSE in (a, b):
+        return FALSE
+    if a == TRUE:
+        return b
+    return a if b == TRUE else expr
+
+
+def _fold_or(expr: Binary, a: Expr, b: Expr) -> Expr:
+    if TRUE in (a, b):
+        return TRUE
+    if a == FALSE:
+        return b
+    return a if b == FALSE else expr
