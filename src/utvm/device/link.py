@@ -1,0 +1,109 @@
+"""From C sources to a program: compiles in parallel, links for a board, writes the result whole.
+
+In goes C (a model's and the runtime's), a toolchain, a target and a board; out comes an ELF file
+for the board, or a native program for the host, with a linker map beside it. The same input gives
+the same bytes: objects are named by position, and no path or date gets into them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from utvm.device.cache import publish
+from utvm.device.process import run_tool
+from utvm.device.toolchain import Toolchain
+from utvm.support.errors import ToolchainError
+from utvm.target.board import Board
+from utvm.target.target import Target
+
+
+@dataclass(frozen=True)
+class _Build:
+    """What all steps of one build share."""
+
+    toolchain: Toolchain
+    target: Target
+    scratch: Path
+    environment: Mapping[str, str]
+
+    def run(self, command: Sequence[str]) -> None:
+        run_tool(command, cwd=self.scratch, env=self.environment)
+
+
+def build_elf(
+    toolchain: Toolchain,
+    target: Target,
+    board: Board,
+    sources: Sequence[Path],
+    include_dirs: Sequence[Path],
+    out: Path,
+    *,
+    optimize: str = "-O2",
+    jobs: int = 2,
+) -> Path:
+    """Build ``sources`` into the program ``out``; the map goes to ``out`` with suffix '.map'."""
+    if board.target != target.name:
+        raise ToolchainError(
+            f"board '{board.name}' has another processor",
+            expected=f"target {board.target}",
+            found=target.name,
+        )
+    with tempfile.TemporaryDirectory(prefix="utvm-build-") as folder:
+        scratch = Path(folder)
+        build = _Build(toolchain, target, scratch, toolchain.environment(scratch))
+        objects = _compile(build, sources, include_dirs, optimize, jobs)
+        (scratch / "utvm_memory.ld").write_text(memory_script(board), encoding="ascii")
+        build.run(
+            toolchain.link_command(target, objects, board.linker_script, "program", "program.map")
+        )
+        if (scratch / "program.map").exists():
+            publish(scratch / "program.map", out.with_suffix(".map"))
+        publish(scratch / "program", out)
+    return out
+
+
+def _compile(
+    build: _Build,
+    sources: Sequence[Path],
+    include_dirs: Sequence[Path],
+    optimize: str,
+    jobs: int,
+) -> list[str]:
+    """Compile every source; the objects' names depend on nothing but position and file name."""
+    include_dirs = [folder.resolve() for folder in include_dirs]
+
+    def compile_one(index: int, source: Path) -> str:
+        name = f"{index:03}_{source.stem}.o"
+        build.run(
+            build.toolchain.compile_command(
+                build.target, source.resolve(), name, include_dirs, optimize
+            )
+        )
+        return name
+
+    with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
+        return list(pool.map(compile_one, range(len(sources)), sources))
+
+
+def memory_script(board: Board) -> str:
+    """The linker script fragment with the board's memories, which its linker script includes."""
+    if not board.memories:
+        return ""
+    lines = ["MEMORY", "{"]
+    for memory in board.memories:
+        access = "rx" if memory.kind == "flash" else "rwx"
+        lines.append(
+            f"  {memory.name} ({access}) : "
+            f"ORIGIN = {memory.origin:#010x}, LENGTH = {memory.size_bytes:#x}"
+        )
+    lines.append("}")
+    lines += [
+        f'REGION_ALIAS("{alias}", {board.memory(kind).name})'
+        for alias, kind in (("FLASH", "flash"), ("RAM", "ram"))
+    ]
+    lines.append(f"__utvm_stack_bytes = {board.stack_bytes};")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,134 @@
+"""Boards: a target with memories, a clock and a way to run programs, as data.
+
+In goes the name of a folder in ``boards/``, or the path of a folder elsewhere; out comes a frozen
+``Board`` read from its ``board.toml``. A new board is one new folder and edits nothing else. The
+memories never overlap; a board with port 'host' has none, because the program is a native one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from utvm.target.fields import Fields, read_fields
+from utvm.target.names import unknown_name
+from utvm.target.target import list_targets
+
+BOARDS = Path(__file__).parents[1] / "boards"
+CRT_PORTS = Path(__file__).parents[1] / "crt" / "port"
+
+MEMORY_KINDS = ("flash", "ram")
+RUN_KINDS = ("emulator", "host")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A memory of the board: addresses ``origin`` to ``origin + size_bytes - 1``."""
+
+    name: str
+    kind: str  # one of MEMORY_KINDS
+    origin: int
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The address behind the last byte."""
+        return self.origin + self.size_bytes
+
+
+@dataclass(frozen=True)
+class Board:
+    """What the linker and the runner need to know about a board."""
+
+    name: str
+    title: str
+    source: str  # where the facts come from
+    target: str  # name of the board's target
+    port: str  # folder of crt/port with the platform functions
+    run: str  # one of RUN_KINDS
+    memories: tuple[Memory, ...]
+    clock_hz: int  # 0: unknown
+    stack_bytes: int  # what the linker reserves
+    linker_script: Path | None  # None: a native program
+    qemu_machine: str  # QEMU machine that runs the same ELF file; empty: none
+
+    def memory(self, kind: str) -> Memory:
+        """The main memory of a kind: the first one listed."""
+        return next(memory for memory in self.memories if memory.kind == kind)
+
+
+def list_boards() -> tuple[str, ...]:
+    """The names of all boards that come with utvm, sorted."""
+    return tuple(sorted(path.parent.name for path in BOARDS.glob("*/board.toml")))
+
+
+def load_board(name: str) -> Board:
+    """The board called ``name``, or the one in the folder ``name`` when that is a path."""
+    known = list_boards()
+    if name in known:
+        return read_board(BOARDS / name)
+    if "/" in name and Path(name).is_dir():
+        return read_board(Path(name))
+    raise unknown_name("board", name, known)
+
+
+def read_board(folder: Path) -> Board:
+    """The board that ``folder/board.toml`` describes; its name is the folder's name."""
+    fields = read_fields(folder / "board.toml")
+    port = fields.choice("port", sorted(path.name for path in CRT_PORTS.iterdir()))
+    memories = tuple(_read_memory(table) for table in fields.tables("memory"))
+    board = Board(
+        name=folder.resolve().name,
+        title=fields.text("title"),
+        source=fields.text("source"),
+        target=fields.choice("target", list_targets()),
+        port=port,
+        run=fields.choice("run", RUN_KINDS),
+        memories=memories,
+        clock_hz=fields.integer("clock_hz", 0),
+        stack_bytes=fields.integer("stack_bytes", 8192, multiple_of=8),
+        linker_script=_linker_script(fields, folder, port),
+        qemu_machine=fields.text("qemu_machine", ""),
+    )
+    if board.linker_script is not None:
+        _check_memories(fields, memories)
+    fields.finish()
+    return board
+
+
+def _read_memory(fields: Fields) -> Memory:
+    name = fields.text("name")
+    if not name.isidentifier() or not name.isascii():
+        raise fields.error("the name of a memory is no identifier", found=name)
+    memory = Memory(
+        name=name,
+        kind=fields.choice("kind", MEMORY_KINDS),
+        origin=fields.integer("origin", multiple_of=8),
+        size_bytes=fields.integer("size_bytes", multiple_of=8),
+    )
+    fields.finish()
+    return memory
+
+
+def _linker_script(fields: Fields, folder: Path, port: str) -> Path | None:
+    """The board's own script when it names one, else the port's; native programs have none."""
+    own = fields.text("linker_script", "")
+    if not own:
+        script = CRT_PORTS / port / "link.ld"
+        return script if script.exists() else None
+    if not (folder / own).is_file():
+        raise fields.error("the linker script does not exist", found=own)
+    return folder / own
+
+
+def _check_memories(fields: Fields, memories: tuple[Memory, ...]) -> None:
+    for kind in MEMORY_KINDS:
+        if not any(memory.kind == kind for memory in memories):
+            raise fields.error(f"the board has no memory of kind '{kind}'")
+    if len({memory.name for memory in memories}) != len(memories):
+        raise fields.error("two memories have the same name")
+    ordered = sorted(memories, key=lambda memory: memory.origin)
+    for low, high in pairwise(ordered):
+        if low.end > high.origin:
+            raise fields.error(f"memories '{low.name}' and '{high.name}' overlap")
