@@ -1,0 +1,204 @@
+"""The graph that the native hook walks: basic blocks, priced once for each way of entering them.
+
+In: the program's bytes, a cycle model, the functions whose cost is asked for. Out: nodes and edges
+in the native library's tables, made when the run first needs them (``BlockTable.extend``). A node
+is a block with the pipeline state on its entry; an edge is a way from one node to the next, taken
+or fallen through. Assumes that code does not change while it runs.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from utvm.device import emulator_hooks as hooks
+from utvm.device.cycles_m0plus import CortexM0Plus
+from utvm.device.cycles_m4 import CortexM4
+from utvm.device.cycles_m7 import CortexM7
+from utvm.device.elf import ElfImage
+from utvm.device.emulator_decode import Instruction, Kind, decode_block
+from utvm.support.errors import InputError
+
+
+class CycleModel(Protocol):
+    """Turns decoded instructions into cycles; the state is any hashable value of its own."""
+
+    start: Any
+    mispredict_cycles: int
+    predicts_branches: bool
+
+    def block(self, instructions: Sequence[Instruction], state: Any) -> tuple[int, Any]: ...
+
+    def leave(self, last: Instruction, taken: bool, state: Any) -> tuple[int, Any]: ...
+
+
+CYCLE_MODELS: dict[str, type[CycleModel]] = {
+    "cortex-m0plus": CortexM0Plus,
+    "cortex-m4": CortexM4,
+    "cortex-m7": CortexM7,
+}
+
+
+def cycle_model(name: str) -> CycleModel:
+    """The model called ``name``."""
+    if name not in CYCLE_MODELS:
+        raise InputError(
+            "unknown cycle model", expected=" or ".join(sorted(CYCLE_MODELS)), found=name
+        )
+    return CYCLE_MODELS[name]()
+
+
+@dataclass(frozen=True)
+class Block:
+    """A basic block as the emulator translated it."""
+
+    address: int
+    size: int
+    instructions: tuple[Instruction, ...]
+    stack_drop: int  # how far below its entry value it pushes the stack pointer
+    sets_stack: bool  # the stack pointer after it is known only by reading it
+
+    @property
+    def last(self) -> Instruction | None:
+        return self.instructions[-1] if self.instructions else None
+
+
+@dataclass
+class _Node:
+    block: Block
+    state_after: Any
+
+
+@dataclass
+class BlockTable:
+    """Nodes and edges so far. ``ranges`` says which addresses belong to which owner."""
+
+    library: Any
+    machine: Any
+    model: CycleModel
+    read_code: Callable[[int, int], bytes]
+    ranges: Sequence[tuple[int, int, int]]  # first address, end, owner
+    check: Callable[[Block], None]  # refuses what the processor would refuse
+    _nodes: list[_Node] = field(default_factory=list)
+    _ids: dict[tuple[int, int, Any], int] = field(default_factory=dict)
+    _blocks: dict[tuple[int, int], Block] = field(default_factory=dict)
+    _branches: dict[int, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The walk starts in an empty block that every reset comes from."""
+        self._add_node(Block(0, 0, (), 0, False), hooks.Node(owner=-1, branch=-1), self.model.start)
+
+    def extend(self, current: int, address: int, size: int) -> None:
+        """Adds the edge from node ``current`` to the block at ``address``."""
+        came_from = self._nodes[current]
+        block = self._block(address, size)
+        self.check(block)
+        taken = _is_taken(came_from.block, address)
+        cycles, state = 0, came_from.state_after
+        last = came_from.block.last
+        if last is not None:
+            cycles, state = self.model.leave(last, taken, state)
+        flags = hooks.EDGE_TAKEN if taken else 0
+        if last is not None and last.is_call:
+            flags |= hooks.EDGE_CALLS
+        if came_from.block.sets_stack:
+            flags |= hooks.EDGE_CHECKS_STACK
+        node = self._node(block, state)
+        edge = hooks.Edge(address=address, size=size, node=node, leave_cycles=cycles, flags=flags)
+        _check_memory(self.library.emulator_add_edge(self.machine, current, ctypes.byref(edge)))
+
+    def _block(self, address: int, size: int) -> Block:
+        key = (address, size)
+        if key not in self._blocks:
+            instructions = decode_block(self.read_code(address, size), address)
+            drop, sets_stack = _stack_use(instructions)
+            self._blocks[key] = Block(address, size, instructions, drop, sets_stack)
+        return self._blocks[key]
+
+    def _node(self, block: Block, state: Any) -> int:
+        key = (block.address, block.size, state)
+        if key not in self._ids:
+            cycles, after = self.model.block(block.instructions, state)
+            owner, starts = self._owner(block.address)
+            flags = hooks.NODE_CHECKS_STACK if block.stack_drop else 0
+            if starts:
+                measured = owner == hooks.OWNER_MEASURED
+                flags |= hooks.NODE_ENTERS_MEASURED if measured else hooks.NODE_ENTERS_OPERATOR
+            made = hooks.Node(
+                instructions=len(block.instructions),
+                cycles=cycles,
+                owner=owner,
+                branch=self._predictor(block),
+                stack_drop=block.stack_drop,
+                flags=flags,
+            )
+            self._ids[key] = self._add_node(block, made, after)
+        return self._ids[key]
+
+    def _add_node(self, block: Block, made: hooks.Node, state_after: Any) -> int:
+        self._nodes.append(_Node(block, state_after))
+        return _check_memory(self.library.emulator_add_node(self.machine, ctypes.byref(made)))
+
+    def _owner(self, address: int) -> tuple[int, bool]:
+        """Whose code lies at ``address``, and whether it starts there."""
+        for first, end, owner in self.ranges:
+            if first <= address < end:
+                return owner, address == first
+        return hooks.OWNER_INHERITED, False
+
+    def _predictor(self, block: Block) -> int:
+        """One counter for each conditional branch, whichever block it ends."""
+        last = block.last
+        if last is None or not self.model.predicts_branches:
+            return -1
+        if not (last.writes_pc and last.conditional):
+            return -1
+        at = block.address + block.size - last.size
+        if at not in self._branches:
+            added = self.library.emulator_add_predictor(self.machine)
+            self._branches[at] = _check_memory(added)
+        return self._branches[at]
+
+
+def owner_ranges(
+    image: ElfImage, measure: str, operators: Sequence[str]
+) -> list[tuple[int, int, int]]:
+    """The address ranges of the measured function (owner 0) and of the operators (1, 2, ...)."""
+    names = [measure, *operators]
+    return [(*image.function_range(name), owner) for owner, name in enumerate(names)]
+
+
+def _is_taken(block: Block, next_address: int) -> bool:
+    """Whether control jumped. A conditional branch to the next instruction counts as not taken."""
+    last = block.last
+    if last is None or not last.writes_pc:
+        return False
+    falls_through = next_address == block.address + block.size
+    return not (falls_through and last.conditional)
+
+
+def _stack_use(instructions: Sequence[Instruction]) -> tuple[int, bool]:
+    """How far the block pushes the stack pointer below its entry value, as its text tells."""
+    depth = lowest = 0
+    for instruction in instructions:
+        if instruction.stack is None:
+            return -lowest, True
+        depth += instruction.stack
+        lowest = min(lowest, depth)
+    return -lowest, False
+
+
+def uses_float(block: Block) -> bool:
+    """Whether the block needs the floating-point unit switched on."""
+    return any(instruction.mnemonic.startswith("v") for instruction in block.instructions)
+
+
+def _check_memory(index: int) -> int:
+    if index < 0:
+        raise MemoryError("the emulator's block table")
+    return index
+
+
+__all__ = ["CYCLE_MODELS", "Block", "BlockTable", "Kind", "cycle_model", "owner_ranges"]

@@ -1,0 +1,106 @@
+"""Why a run ended that should not have: each fault as one ``DeviceError``.
+
+In: what the native hooks and Unicorn saw. Out: an error that says what happened, where (address,
+function and offset, operator), and what to look at. Assumes nothing but that the program counter
+was read after the stop.
+"""
+
+from __future__ import annotations
+
+from unicorn.unicorn_const import (
+    UC_MEM_FETCH_PROT,
+    UC_MEM_FETCH_UNMAPPED,
+    UC_MEM_READ_PROT,
+    UC_MEM_READ_UNMAPPED,
+    UC_MEM_WRITE_PROT,
+    UC_MEM_WRITE_UNMAPPED,
+)
+
+from utvm.support.errors import DeviceError
+
+_ACCESSES = {
+    UC_MEM_READ_UNMAPPED: ("reads unmapped memory", "follow the pointer it reads through"),
+    UC_MEM_WRITE_UNMAPPED: ("writes unmapped memory", "follow the pointer it writes through"),
+    UC_MEM_FETCH_UNMAPPED: (
+        "jumps to unmapped memory",
+        "look for a bad function pointer or a return address that was overwritten",
+    ),
+    UC_MEM_READ_PROT: ("reads memory that cannot be read", "follow the pointer it reads through"),
+    UC_MEM_WRITE_PROT: (
+        "writes read-only memory",
+        "follow the pointer it writes through; constants lie in flash",
+    ),
+    UC_MEM_FETCH_PROT: (
+        "jumps to memory that cannot be executed",
+        "look for a bad function pointer or a return address that was overwritten",
+    ),
+}
+# Numbers that Unicorn gives to the exceptions of the Arm profiles.
+_EXCEPTIONS = {
+    1: ("executes an undefined instruction", "compile for this core"),
+    2: ("makes a supervisor call (svc)", "there is no operating system to answer it"),
+    7: ("hits a breakpoint", "an assertion of the program may have failed"),
+    17: (
+        "uses the floating-point unit, which this core lacks or has switched off",
+        "compile for this core, or enable it in CPACR at start",
+    ),
+    18: ("branches to an address without the Thumb bit", "look for a bad function pointer"),
+}
+
+
+def access_fault(kind: int, address: int, size: int, where: str) -> DeviceError:
+    """A read, write or fetch that the memory map forbids."""
+    what, hint = _ACCESSES.get(kind, ("makes a bad access", "follow the pointer it uses"))
+    found = f"{size} bytes at {address:#010x}" if size > 1 else f"address {address:#010x}"
+    return DeviceError(f"the program {what}", where=where, found=found, hint=hint)
+
+
+def exception_fault(number: int, where: str) -> DeviceError:
+    """A processor exception that is not a semihosting call."""
+    what, hint = _EXCEPTIONS.get(number, (f"raises exception {number}", "look at the instruction"))
+    return DeviceError(f"the program {what}", where=where, hint=hint)
+
+
+def undefined_fault(where: str, instruction: str = "") -> DeviceError:
+    return DeviceError(
+        "the program executes an undefined instruction",
+        where=where,
+        found=instruction,
+        hint="compile for this core; or a jump went into data",
+    )
+
+
+def stack_fault(where: str, stack_bytes: int, low: int, lowest: int) -> DeviceError:
+    return DeviceError(
+        "the stack overflows",
+        where=where,
+        expected=f"at most {stack_bytes} bytes of stack, down to {low:#010x}",
+        found=f"stack pointer {lowest:#010x}",
+        hint="give the program a larger stack, or look for endless recursion",
+    )
+
+
+def limit_fault(where: str, limit: int) -> DeviceError:
+    return DeviceError(
+        "the program does not come to an end",
+        where=where,
+        expected=f"an exit within {limit} instructions",
+        hint="look for an endless loop, or raise the instruction limit",
+    )
+
+
+def sleep_fault(where: str) -> DeviceError:
+    return DeviceError(
+        "the program waits for an interrupt that never comes",
+        where=where,
+        hint="end the program with a semihosting exit",
+    )
+
+
+def float_fault(where: str) -> DeviceError:
+    return DeviceError(
+        "the program uses the floating-point unit before switching it on",
+        where=where,
+        expected="full access to coprocessors 10 and 11 in CPACR (0xE000ED88)",
+        hint="set bits 20 to 23 of CPACR in the start-up code",
+    )
