@@ -4,8 +4,8 @@ In: integer arrays (or scalars) that hold int32 or int64 values. Out: int32 arra
 wrap an int32, these functions wrap. A real factor is held as a Q31 multiplier in [2^30, 2^31) and a
 shift, positive to the left. Two roundings exist and must not be mixed up: the high multiply rounds
 half up, the power-of-two division rounds half away from zero. Sources: gemmlowp
-fixedpoint/fixedpoint.h; TFLite kernels/internal/common.cc and quantization_util.cc (double rounding,
-TFLITE_SINGLE_ROUNDING off, as the LiteRT wheels are built).
+fixedpoint/fixedpoint.h; TFLite kernels/internal/common.cc and quantization_util.cc (double
+rounding, TFLITE_SINGLE_ROUNDING off, as the LiteRT wheels are built).
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def round_half_away(values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def quantize_multiplier(real: float) -> tuple[int, int]:
     """``real`` as (Q31 multiplier, left shift): real = multiplier * 2^(shift - 31).
 
-    Magnitudes below about 2^-32 become (0, 0), since a right shift above 31 would be undefined in C.
+    Magnitudes below about 2^-32 become (0, 0), since a right shift above 31 would be undefined in
+    C.
     """
     if real == 0.0:
         return 0, 0
@@ -69,13 +70,13 @@ def saturating_rounding_doubling_high_mul(a: npt.ArrayLike, b: npt.ArrayLike) ->
     (ab + nudge) / 2^31 truncated == (ab + 2^30) >> 31 for either sign of ab.
     """
     product = int64_of(a) * int64_of(b)
-    return np.minimum((product + (1 << 30)) >> 31, INT32_MAX).astype(np.int32)
+    return wrap_int32(np.minimum((product + (1 << 30)) >> 31, INT32_MAX))
 
 
 def saturating_rounding_doubling_high_mul_16(a: npt.ArrayLike, b: npt.ArrayLike) -> Int32Array:
     """The same for int16 a and b: (ab + 2^14) >> 15, saturated to int16."""
     product = int64_of(a) * int64_of(b)
-    return np.minimum((product + (1 << 14)) >> 15, (1 << 15) - 1).astype(np.int32)
+    return wrap_int32(np.minimum((product + (1 << 14)) >> 15, (1 << 15) - 1))
 
 
 def rounding_divide_by_pot(x: npt.ArrayLike, exponent: npt.ArrayLike) -> Int32Array:
@@ -89,7 +90,7 @@ def rounding_divide_by_pot(x: npt.ArrayLike, exponent: npt.ArrayLike) -> Int32Ar
 def multiply_by_quantized_multiplier(
     x: npt.ArrayLike, multiplier: npt.ArrayLike, shift: npt.ArrayLike
 ) -> Int32Array:
-    """An int32 value times a real factor, rounded twice: after the high multiply and after the shift."""
+    """An int32 value times a real factor, rounded after the multiply and after the shift."""
     left = np.maximum(int64_of(shift), 0)
     right = np.maximum(-int64_of(shift), 0)
     shifted = wrap_int32(int64_of(x) << left)
@@ -126,8 +127,8 @@ def requantize(
 ) -> Int32Array:
     """An accumulator brought to the output scale, moved by its zero point and clamped.
 
-    ``multiplier`` and ``shift`` broadcast against ``acc``: with channels last, pass one per channel.
-    ``wide`` selects the int64 version that int16 activations use.
+    ``multiplier`` and ``shift`` broadcast against ``acc``: with channels last, pass one per
+    channel. ``wide`` selects the int64 version that int16 activations use.
     """
     scale = multiply_by_quantized_multiplier_wide if wide else multiply_by_quantized_multiplier
     moved = wrap_int32(int64_of(scale(acc, multiplier, shift)) + zero_point)

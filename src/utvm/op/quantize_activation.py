@@ -23,7 +23,6 @@ from utvm.op.fixed_point import (
     int64_of,
     multiply_by_quantized_multiplier,
     quantize_multiplier,
-    requantize,
     round_half_away,
     rounding_divide_by_pot,
     saturate,
@@ -39,7 +38,7 @@ _INT8_16 = _INT8 | {(DType.INT16, DType.INT16)}
 
 
 def table_of(function: Callable[[Int64Array], npt.ArrayLike], dtype: DType) -> Int64Array:
-    """``function`` on every value of an 8-bit type, from the smallest: entry k is f(minimum + k)."""
+    """``function`` on every value of an 8-bit type: entry k is for the minimum plus k."""
     values = np.arange(dtype.minimum, dtype.maximum + 1, dtype=np.int64)
     return int64_of(function(values))
 
@@ -47,8 +46,8 @@ def table_of(function: Callable[[Int64Array], npt.ArrayLike], dtype: DType) -> I
 def float_table(function: Callable[[float], float], x: Quant, out: Quant) -> Int64Array:
     """The 256 entries of a float function on 8 bits, as LiteRT fills its lookup tables.
 
-    Scaling is in float32; the function itself is computed in double and rounded once, which is what a
-    correctly rounded float32 library gives.
+    Scaling is in float32; the function itself is computed in double and rounded once, which is what
+    a correctly rounded float32 library gives.
     """
     values = np.arange(x.qmin, x.qmax + 1) - x.zero_point
     dequantized = x.f32 * values.astype(np.float32)

@@ -3,7 +3,8 @@
 In: the ``Quant`` of both inputs and the output, and the fused activation. Out: frozen parameters
 that legalization writes into the graph, and functions on broadcastable integer arrays. MAXIMUM and
 MINIMUM need no parameters: the kernels compare the stored integers. Sources: TFLite
-kernels/{add,sub,mul,div}.cc, kernels/internal/reference/{add,sub,div}.h and integer_ops/{add,mul}.h.
+kernels/{add,sub,mul,div}.cc, kernels/internal/reference/{add,sub,div}.h and
+integer_ops/{add,mul}.h.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from utvm.op.fixed_point import (
     quantize_multiplier,
     requantize,
     rounding_divide_by_pot,
+    saturate,
     saturating_rounding_doubling_high_mul,
     wrap_int32,
 )
@@ -120,8 +122,8 @@ def pot_sum_params(
 ) -> PotSumParams | None:
     """The int16 case with power-of-two scales; None where the general one applies.
 
-    Asked for by the option ``pot_scale_int16``, whose default is true. One input must have the output's scale and
-    the other a finer one.
+    Asked for by the option ``pot_scale_int16``, whose default is true. One input must have the
+    output's scale and the other a finer one.
     """
     require_symmetric(op, a, b, out)
     logs = [rounded_log2(q.f32) for q in (a, b, out)]
@@ -164,13 +166,13 @@ def sub_reference(x: npt.ArrayLike, y: npt.ArrayLike, p: SumParams) -> Int32Arra
 def pot_add_reference(x: npt.ArrayLike, y: npt.ArrayLike, p: PotSumParams) -> Int32Array:
     left = int64_of(rounding_divide_by_pot(x, p.right_shift1))
     right = int64_of(rounding_divide_by_pot(y, p.right_shift2))
-    return np.clip(left + right, p.qmin, p.qmax).astype(np.int32)
+    return wrap_int32(saturate(left + right, p.qmin, p.qmax))
 
 
 def pot_sub_reference(x: npt.ArrayLike, y: npt.ArrayLike, p: PotSumParams) -> Int32Array:
     left = int64_of(rounding_divide_by_pot(x, p.right_shift1))
     right = int64_of(rounding_divide_by_pot(y, p.right_shift2))
-    return np.clip(left - right, p.qmin, p.qmax).astype(np.int32)
+    return wrap_int32(saturate(left - right, p.qmin, p.qmax))
 
 
 def _product_params(
@@ -210,8 +212,8 @@ def _divide_by_any_pot(x: Int32Array, right: Int64Array) -> Int32Array:
     """Rounding division by 2^right, with right outside 0..31 as x86-64 builds of LiteRT do it.
 
     A quotient far below one output step asks for such a shift. C leaves it undefined; the machine
-    shifts by right modulo 32 and the rounding term becomes one for x >= 0 and zero below. The result is
-    wrong as a quotient (a tiny one saturates), but it is what the reference outputs.
+    shifts by right modulo 32 and the rounding term becomes one for x >= 0 and zero below. The
+    result is wrong as a quotient (a tiny one saturates), but it is what the reference outputs.
     """
     value = int64_of(x)
     overshot = (value >> (right & 31)) + (value > -1 + (value < 0))
@@ -227,9 +229,7 @@ def div_reference(x: npt.ArrayLike, y: npt.ArrayLike, p: ProductParams) -> Int32
     # Leading sign bits: what the numerator can move left without overflow.
     magnitude = np.where(numerator < 0, -numerator - 1, numerator)
     headroom = count_leading_zeros(magnitude) - 1
-    quotient = saturating_rounding_doubling_high_mul(
-        wrap_int32(numerator << headroom), inverse
-    )
+    quotient = saturating_rounding_doubling_high_mul(wrap_int32(numerator << headroom), inverse)
     right = -(p.shift - inverse_shift - headroom)
     scaled = saturating_rounding_doubling_high_mul(quotient, p.multiplier)
     rounded = _divide_by_any_pot(scaled, right)

@@ -27,7 +27,7 @@ from utvm.op.fixed_point import (
 from utvm.op.quantize_params import Activation, Quant, activation_range, require_symmetric
 from utvm.support.errors import ModelError, UnsupportedError
 
-# The types of (input, filter, output) that the reference kernels compute; int4 weights are left out.
+# The types of (input, filter, output) that the reference kernels compute; int4 is left out.
 CONV_TYPES = frozenset(
     {
         (DType.FLOAT32, DType.FLOAT32, DType.FLOAT32),
@@ -72,6 +72,15 @@ def _effective_scales(x: Quant, filter_scales: tuple[float, ...], out: Quant) ->
     return [x.f64 * float(np.float32(scale)) / out.f64 for scale in filter_scales]
 
 
+def _legacy_scale(x: Quant, filter_scales: tuple[float, ...], out: Quant) -> list[float]:
+    """The factor of a uint8 convolution: input * filter in float32, the division in double."""
+    if len(filter_scales) > 1:
+        raise UnsupportedError("uint8 convolutions have one filter scale", found="several")
+    with np.errstate(all="ignore"):
+        product = float(x.f32 * np.float32(filter_scales[0]))
+    return [product / out.f64]
+
+
 def conv_params(
     x: Quant,
     filter_scales: tuple[float, ...],
@@ -83,24 +92,19 @@ def conv_params(
 ) -> ConvParams:
     """Parameters of the three convolutions.
 
-    ``int32_bias`` says that the option ``quantized_bias_type`` is INT32: only then do int16 activations accumulate in 32 bits.
-    The type of the bias tensor alone does not say so.
+    ``int32_bias`` says that the option ``quantized_bias_type`` is INT32: only then do int16
+    activations accumulate in 32 bits. The type of the bias tensor alone does not say so.
     """
-    per_channel = len(filter_scales) > 1
     wide = x.dtype is DType.INT16 and not int32_bias
     if x.dtype is DType.INT16:
         require_symmetric("a convolution", x, out)
     if x.dtype is DType.UINT8:
-        if per_channel:
-            raise UnsupportedError("uint8 convolutions have one filter scale", found="several")
-        with np.errstate(all="ignore"):
-            product = float(x.f32 * np.float32(filter_scales[0]))
-        reals = [product / out.f64]
+        reals = _legacy_scale(x, filter_scales, out)
     else:
+        reals = _effective_scales(x, filter_scales, out)
         if filter_zero_point != 0:
             # The kernels ignore it, so the model cannot mean what it says.
             raise ModelError("an int8 filter has a zero point", found=str(filter_zero_point))
-        reals = _effective_scales(x, filter_scales, out)
     pairs = [quantize_multiplier(real) for real in reals]
     shifts = tuple(shift for _, shift in pairs)
     if max(shifts) > (14 if wide else 30):
@@ -134,7 +138,8 @@ def fully_connected_params(
 ) -> FullyConnectedParams:
     """Parameters of FULLY_CONNECTED for int8, uint8 and int16 x int8.
 
-    A filter zero point counts when there is one filter scale, also for int8; with several it is ignored.
+    A filter zero point counts when there is one filter scale, also for int8; with several it is
+    ignored.
     """
     if x.dtype is DType.INT16:
         require_symmetric("FULLY_CONNECTED", x, out)
@@ -145,9 +150,7 @@ def fully_connected_params(
         raise ModelError("a per-channel filter has a zero point", found=str(filter_zero_point))
     scales = tuple(_effective_scales(x, filter_scales, out))
     qmin, qmax = activation_range(activation, out)
-    return FullyConnectedParams(
-        x.zero_point, filter_zero_point, scales, out.zero_point, qmin, qmax
-    )
+    return FullyConnectedParams(x.zero_point, filter_zero_point, scales, out.zero_point, qmin, qmax)
 
 
 def fully_connected_rescale(acc: npt.ArrayLike, p: FullyConnectedParams) -> Int64Array:

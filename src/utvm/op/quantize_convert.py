@@ -2,8 +2,8 @@
 
 In: the ``Quant`` of input and output. Out: exact NumPy references and, for integer to integer,
 frozen parameters. Real to integer divides in float32; integer to integer multiplies in fixed point;
-the two differ, so neither may stand for the other. A quotient outside int32 is undefined in C and saturates
-here, as it does on Arm. Sources: TFLite kernels/{quantize,dequantize,concatenation}.cc,
+the two differ, so neither may stand for the other. A quotient outside int32 is undefined in C and
+saturates here, as it does on Arm. Sources: TFLite kernels/{quantize,dequantize,concatenation}.cc,
 kernels/internal/reference/{quantize,requantize,dequantize,concatenation}.h.
 """
 
@@ -70,7 +70,7 @@ def quantize_reference(x: npt.ArrayLike, out: Quant) -> Int64Array:
 
 
 def dequantize_reference(x: npt.ArrayLike, quant: Quant) -> npt.NDArray[np.float32]:
-    """Integers to float32: one product, rounded once (the kernel's double product says the same)."""
+    """Integers to float32: one product, rounded once; in double and in float32 it is the same."""
     return (quant.f64 * (int64_of(x) - quant.zero_point)).astype(np.float32)
 
 
@@ -80,9 +80,7 @@ def requantize_params(x: Quant, out: Quant) -> RequantizeParams:
     if x.dtype is out.dtype is DType.INT16:
         require_symmetric("QUANTIZE", x, out)
     multiplier, shift = quantize_multiplier(x.f64 / out.f64)
-    return RequantizeParams(
-        x.zero_point, multiplier, shift, out.zero_point, out.qmin, out.qmax
-    )
+    return RequantizeParams(x.zero_point, multiplier, shift, out.zero_point, out.qmin, out.qmax)
 
 
 def requantize_reference(x: npt.ArrayLike, p: RequantizeParams) -> Int32Array:

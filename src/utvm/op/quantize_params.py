@@ -103,7 +103,9 @@ def activation_range(activation: Activation, out: Quant) -> tuple[int, int]:
     return qmin, qmax
 
 
-def require_dtypes(op: str, found: tuple[DType, ...], allowed: frozenset[tuple[DType, ...]]) -> None:
+def require_dtypes(
+    op: str, found: tuple[DType, ...], allowed: frozenset[tuple[DType, ...]]
+) -> None:
     """Refuse a combination of types that LiteRT's reference kernels do not compute."""
     if found not in allowed:
         choices = sorted("/".join(d.value for d in types) for types in allowed)

@@ -1,9 +1,9 @@
 """AVERAGE_POOL_2D, MAX_POOL_2D, MEAN, SUM, REDUCE_MAX and REDUCE_MIN on quantized tensors.
 
-In: the ``Quant`` of input and output, window or axes. Out: frozen parameters and exact NumPy references on NHWC arrays.
-Pooling never rescales: input and output share their quantization. MEAN folds the division by the
-count into its multiplier, truncating. Sources: TFLite kernels/{pooling,reduce}.cc,
-kernels/internal/reference/{pooling,reduce}.h, integer_ops/pooling.h.
+In: the ``Quant`` of input and output, window or axes. Out: frozen parameters and exact NumPy
+references on NHWC arrays. Pooling never rescales: input and output share their quantization. MEAN
+folds the division by the count into its multiplier, truncating. Sources: TFLite
+kernels/{pooling,reduce}.cc, kernels/internal/reference/{pooling,reduce}.h, integer_ops/pooling.h.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class MeanParams:
 
 @dataclass(frozen=True)
 class Window:
-    """A pooling window: (height, width) of the filter, its strides, the padding before and the output."""
+    """A pooling window, (height, width) each; ``padding`` is what lies before the input."""
 
     filter: tuple[int, int]
     strides: tuple[int, int]
@@ -54,9 +54,7 @@ def mean_params(x: Quant, out: Quant, count: int) -> MeanParams:
     p = sum_reduce_params(x, out, count)
     room = min(count.bit_length() - 1, 32, 31 + p.shift)
     multiplier = (p.multiplier << room) // count
-    return MeanParams(
-        p.zero_point_sum, multiplier, p.shift - room, p.zero_point, p.qmin, p.qmax
-    )
+    return MeanParams(p.zero_point_sum, multiplier, p.shift - room, p.zero_point, p.qmin, p.qmax)
 
 
 def sum_reduce_params(x: Quant, out: Quant, count: int) -> MeanParams:

@@ -1,9 +1,9 @@
 """RESIZE_BILINEAR and RESIZE_NEAREST_NEIGHBOR: coordinates and exact NumPy references.
 
 In: NHWC arrays, the output size, the two coordinate options. Out: per axis the source pixels and
-weights (all of them constants for the compiler), and the resized array. int8 and int16 interpolate in integers
-with ten fractional bits; uint8 in float32, plus one half, truncated; float32 in float32. Nearest
-copies. Quantization plays no part. Sources: TFLite kernels/resize_bilinear.cc,
+weights (all of them constants for the compiler), and the resized array. int8 and int16 interpolate
+in integers with ten fractional bits; uint8 in float32, plus one half, truncated; float32 in
+float32. Nearest copies. Quantization plays no part. Sources: TFLite kernels/resize_bilinear.cc,
 kernels/internal/reference/{resize_bilinear,resize_nearest_neighbor}.h.
 """
 
@@ -27,8 +27,8 @@ class ResizeOptions:
 class LinearAxis:
     """One axis of a bilinear resize: two source indices and the weight of the upper one.
 
-    ``upper_weight`` counts in 1/1024 for integers and is a float32 fraction otherwise; at a border it
-    may lie outside the unit range, as in the kernels.
+    ``upper_weight`` counts in 1/1024 for integers and is a float32 fraction otherwise; at a border
+    it may lie outside the unit range, as in the kernels.
     """
 
     lower: Int64Array
@@ -134,7 +134,7 @@ def resize_bilinear_float_reference(
     dx = columns.upper_weight[None, None, :, None]
     c00, c10, c01, c11 = _corners(x.astype(f32), rows, columns)
     one = f32(1.0)
-    total = (
+    total: np.ndarray = (
         c00 * (one - dy) * (one - dx)
         + c10 * dy * (one - dx)
         + c01 * (one - dy) * dx

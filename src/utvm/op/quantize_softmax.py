@@ -1,10 +1,11 @@
 """SOFTMAX on quantized tensors, along the last axis: parameters and exact NumPy references.
 
 In: the ``Quant`` of input and output and beta. Out: for 8-bit inputs a multiplier into Q5.26 and a
-table of 256 exponentials (the compiler bakes it in); for int16 two tables of 513 entries with linear interpolation.
-LiteRT's reference kernels round differently from its optimized ones, which use float tables.
-Sources: TFLite kernels/activations.cc (SoftmaxPrepare), kernels/internal/reference/softmax.h,
-kernels/internal/common.h (LUTPopulate), kernels/internal/quantization_util.cc.
+table of 256 exponentials (the compiler bakes it in); for int16 two tables of 513 entries with
+linear interpolation. LiteRT's reference kernels round differently from its optimized ones, which
+use float tables. Sources: TFLite kernels/activations.cc (SoftmaxPrepare),
+kernels/internal/reference/softmax.h, kernels/internal/common.h (LUTPopulate),
+kernels/internal/quantization_util.cc.
 """
 
 from __future__ import annotations
