@@ -1,0 +1,175 @@
+"""One multiply-add and one shift that equal a rescaling on every accumulator it can meet.
+
+In: a rescaling to a clamped integer range (double rounding, or a double product), as a function,
+and the range of each channel's accumulator. Out, per channel: multiplier, addend and shift with
+``rescale(acc) == clip((acc * multiplier + addend) >> shift)``, the zero point included; or None.
+On Arm that is one SMLAL (or SMMLA where the addend's low word is zero) in place of two roundings.
+
+Why it is exact: a rescaling never falls as acc grows, so it is known by its steps, the least acc
+that reaches each output. The linear form has the same steps if and only if the addend lies in an
+interval that they bound from both sides; the interval is computed, not sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from utvm.op.fixed_point import INT32_MAX, INT32_MIN, Int64Array, int64_of, saturate
+
+# How far a step may lie from where the real factor puts it, in accumulator units.
+_SEARCH_RADIUS = 3
+# t << shift and acc * multiplier both stay inside int64.
+_MAX_SHIFT = 45
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """(acc * multiplier + addend) >> shift, per channel; multiplier below 2^31, addend 64 bits.
+
+    Accumulators below zero take the negative addend. It is the same one, and the sign need not be
+    looked at, unless the rescaling rounds halves away from zero on results of both signs.
+    """
+
+    multipliers: tuple[int, ...]
+    addends: tuple[int, ...]
+    negative_addends: tuple[int, ...]
+    shifts: tuple[int, ...]
+
+
+def linear_reference(acc: npt.ArrayLike, form: LinearForm, qmin: int, qmax: int) -> Int64Array:
+    """What a linear form computes, channels last."""
+    value = int64_of(acc)
+    addends = np.where(value < 0, int64_of(form.negative_addends), int64_of(form.addends))
+    total = value * int64_of(form.multipliers) + addends
+    return saturate(total >> int64_of(form.shifts), qmin, qmax)
+
+
+def linear_form(
+    rescale: Callable[[Int64Array], Int64Array],
+    scales: tuple[float, ...],
+    acc_range: tuple[Int64Array, Int64Array],
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+) -> LinearForm | None:
+    """The linear form of ``rescale``, which takes accumulators with channels last.
+
+    ``scales`` are the real positive factors it stands for, ``acc_range`` the least and greatest
+    accumulator of each channel. None where some channel has no such form.
+    """
+    real = np.asarray(scales, dtype=np.float64)
+    low, high = (int64_of(bound) for bound in acc_range)
+    if not _fits(real, low, high, zero_point):
+        return None
+    outputs = np.arange(qmin + 1, qmax + 1, dtype=np.int64)[:, None]
+    steps = _steps(rescale, real, outputs, zero_point, low, high)
+    if steps is None:
+        return None
+    _, exponent = np.frexp(real)
+    shifts = np.minimum(31 - exponent, _MAX_SHIFT).astype(np.int64)
+    nearest = np.ldexp(real, shifts.astype(np.int32))
+    multipliers = np.minimum(int64_of(np.round(nearest)), INT32_MAX)
+    return _with_addends(multipliers, shifts, steps, outputs, low, high)
+
+
+def _fits(real: npt.NDArray[np.float64], low: Int64Array, high: Int64Array, zero: int) -> bool:
+    """Whether factors are usable and results stay in 32 bits before they are clamped."""
+    if not (np.all(np.isfinite(real)) and np.all(real > 2.0**-40) and np.all(real < 2.0**20)):
+        return False
+    if np.any(low < INT32_MIN) or np.any(high > INT32_MAX):
+        return False
+    reach = np.maximum(np.abs(low), np.abs(high)) * real + abs(zero) + 1
+    return bool(np.all(reach < INT32_MAX))
+
+
+def _steps(
+    rescale: Callable[[Int64Array], Int64Array],
+    real: npt.NDArray[np.float64],
+    outputs: Int64Array,
+    zero_point: int,
+    low: Int64Array,
+    high: Int64Array,
+) -> Int64Array | None:
+    """The least accumulator whose output is at least each of ``outputs``: (outputs, channels).
+
+    low and high + 1 stand for steps outside the range; None if a step is not where it is expected.
+    """
+    expected = int64_of(np.ceil((outputs - zero_point - 0.5) / real))
+    around = np.arange(-_SEARCH_RADIUS, _SEARCH_RADIUS + 1)[:, None, None]
+    candidates = np.clip(expected + around, low, high)
+    reached = rescale(candidates) >= outputs
+    below, above = candidates[0] > low, candidates[-1] < high
+    if np.any(reached[0] & below) or np.any(~reached[-1] & above):
+        return None
+    first = reached.argmax(axis=0)
+    steps = np.take_along_axis(candidates, first[None], axis=0)[0]
+    return np.where(reached.any(axis=0), steps, high + 1)
+
+
+def _with_addends(
+    multipliers: Int64Array,
+    shifts: Int64Array,
+    steps: Int64Array,
+    outputs: Int64Array,
+    low: Int64Array,
+    high: Int64Array,
+) -> LinearForm | None:
+    """One addend for all accumulators where that is possible, else one per sign."""
+    targets = outputs << shifts
+    halves = [
+        (low, high),
+        (low, np.minimum(high, -1)),
+        (np.maximum(low, 0), high),
+    ]
+    bounds = [_addend_interval(multipliers, targets, steps, *half) for half in halves]
+    addends: list[int] = []
+    negative_addends: list[int] = []
+    for channel in range(len(multipliers)):
+        whole, negative, positive = (
+            _roundest(int(least[channel]), int(most[channel])) for least, most in bounds
+        )
+        if whole is not None:
+            negative = positive = whole
+        if negative is None or positive is None:
+            return None
+        addends.append(positive)
+        negative_addends.append(negative)
+    return LinearForm(
+        tuple(int(m) for m in multipliers),
+        tuple(addends),
+        tuple(negative_addends),
+        tuple(int(s) for s in shifts),
+    )
+
+
+def _addend_interval(
+    multipliers: Int64Array,
+    targets: Int64Array,
+    steps: Int64Array,
+    low: Int64Array,
+    high: Int64Array,
+) -> tuple[Int64Array, Int64Array]:
+    """Per channel, the least and greatest addend that keep every step where it is in low..high."""
+    limit = np.int64(1) << 62
+    # At a step the output is reached; one accumulator before it, it is not.
+    at = targets - np.maximum(steps, low) * multipliers
+    before = targets - (np.minimum(steps, high + 1) - 1) * multipliers - 1
+    least = np.where(steps <= high, at, -limit).max(axis=0)
+    most = np.where(steps > low, before, limit).min(axis=0)
+    empty = low > high
+    return np.where(empty, -limit, least), np.where(empty, limit, most)
+
+
+def _roundest(least: int, most: int) -> int | None:
+    """The number in least..most with the most trailing zero bits; None if there is no number."""
+    if least > most:
+        return None
+    for bits in range(62, -1, -1):
+        candidate = -((-least) >> bits) << bits
+        if candidate <= most:
+            return candidate
+    return least
