@@ -33,6 +33,7 @@ from utvm.op.quantize_params import (
     Activation,
     Quant,
     activation_range,
+    operator_multiplier,
     require_dtypes,
     require_symmetric,
     rounded_log2,
@@ -180,9 +181,7 @@ def _product_params(
 ) -> ProductParams:
     require_dtypes(op, (a.dtype, b.dtype, out.dtype), _SAME)
     require_symmetric(op, a, b, out)
-    if not np.isfinite(real):
-        raise UnsupportedError(f"the scales of {op} overflow float32", found=f"{real:g}")
-    multiplier, shift = quantize_multiplier(real)
+    multiplier, shift = operator_multiplier(op, real)
     qmin, qmax = activation_range(activation, out)
     return ProductParams(
         -a.zero_point, -b.zero_point, multiplier, shift, out.zero_point, qmin, qmax
@@ -211,14 +210,14 @@ def div_params(a: Quant, b: Quant, out: Quant, activation: Activation) -> Produc
 def _divide_by_any_pot(x: Int32Array, right: Int64Array) -> Int32Array:
     """Rounding division by 2^right, with right outside 0..31 as x86-64 builds of LiteRT do it.
 
-    A quotient far below one output step asks for such a shift. C leaves it undefined; the machine
-    shifts by right modulo 32 and the rounding term becomes one for x >= 0 and zero below. The
-    result is wrong as a quotient (a tiny one saturates), but it is what the reference outputs.
+    A quotient far below one output step asks for such a right. C leaves it undefined; the machine
+    takes the counts modulo 64 (the mask, of which 32 bits are kept) and modulo 32 (the value). As a
+    quotient the result is wrong, a tiny one may saturate, but it is what the reference outputs.
     """
     value = int64_of(x)
-    overshot = (value >> (right & 31)) + (value > -1 + (value < 0))
-    rounded = rounding_divide_by_pot(x, np.clip(right, 0, 31))
-    return np.where((right < 0) | (right > 31), overshot, rounded).astype(np.int32)
+    mask = int64_of(wrap_int32((np.int64(1) << (right & 63)) - 1))
+    threshold = (mask >> 1) + (value < 0)
+    return wrap_int32((value >> (right & 31)) + ((value & mask) > threshold))
 
 
 def div_reference(x: npt.ArrayLike, y: npt.ArrayLike, p: ProductParams) -> Int32Array:

@@ -21,12 +21,11 @@ from utvm.op.fixed_point import (
     Int32Array,
     Int64Array,
     int64_of,
-    quantize_multiplier,
     requantize,
     round_half_away,
     wrap_int32,
 )
-from utvm.op.quantize_params import Quant, require_dtypes, require_symmetric
+from utvm.op.quantize_params import Quant, operator_multiplier, require_dtypes, require_symmetric
 
 QUANTIZE_OUTPUTS = frozenset({DType.INT8, DType.UINT8, DType.INT16})
 
@@ -79,7 +78,7 @@ def requantize_params(x: Quant, out: Quant) -> RequantizeParams:
     require_dtypes("QUANTIZE", (x.dtype, out.dtype), _REQUANTIZE)
     if x.dtype is out.dtype is DType.INT16:
         require_symmetric("QUANTIZE", x, out)
-    multiplier, shift = quantize_multiplier(x.f64 / out.f64)
+    multiplier, shift = operator_multiplier("QUANTIZE", x.f64 / out.f64)
     return RequantizeParams(x.zero_point, multiplier, shift, out.zero_point, out.qmin, out.qmax)
 
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.op.fixed_point import INT32_MAX, INT32_MIN, round_half_away
+from utvm.op.fixed_point import INT32_MAX, INT32_MIN, quantize_multiplier, round_half_away
 from utvm.support.errors import ModelError, UnsupportedError
+
+MAX_LEFT_SHIFT = 30
 
 
 class Activation(enum.Enum):
@@ -101,6 +103,19 @@ def activation_range(activation: Activation, out: Quant) -> tuple[int, int]:
     qmin = out.qmin if low is None else max(out.qmin, out.quantized(low))
     qmax = out.qmax if high is None else min(out.qmax, out.quantized(high))
     return qmin, qmax
+
+
+def operator_multiplier(op: str, real: float) -> tuple[int, int]:
+    """A real factor as (multiplier, shift), refused where the kernels' left shift is undefined."""
+    if math.isfinite(real):
+        multiplier, shift = quantize_multiplier(real)
+        if shift <= MAX_LEFT_SHIFT:
+            return multiplier, shift
+    raise UnsupportedError(
+        f"the scales of {op} are too far apart",
+        expected=f"a factor below 2^{MAX_LEFT_SHIFT}",
+        found=f"{real:g}",
+    )
 
 
 def require_dtypes(

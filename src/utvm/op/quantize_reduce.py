@@ -18,11 +18,10 @@ from utvm.op.fixed_point import (
     Int32Array,
     Int64Array,
     int64_of,
-    quantize_multiplier,
     requantize,
     wrap_int32,
 )
-from utvm.op.quantize_params import Quant, require_dtypes, require_symmetric
+from utvm.op.quantize_params import Quant, operator_multiplier, require_dtypes, require_symmetric
 
 _SAME = frozenset((d, d) for d in (DType.INT8, DType.UINT8, DType.INT16))
 
@@ -65,7 +64,7 @@ def sum_reduce_params(x: Quant, out: Quant, count: int) -> MeanParams:
     """
     require_dtypes("MEAN or SUM", (x.dtype, out.dtype), _SAME)
     require_symmetric("MEAN or SUM", x, out)
-    multiplier, shift = quantize_multiplier(x.f64 / out.f64)
+    multiplier, shift = operator_multiplier("MEAN or SUM", x.f64 / out.f64)
     return MeanParams(x.zero_point * count, multiplier, shift, out.zero_point, out.qmin, out.qmax)
 
 
