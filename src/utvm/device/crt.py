@@ -22,7 +22,7 @@ def crt_include_dir() -> Path:
 def crt_sources(board: Board) -> list[Path]:
     """The runtime's sources for a program on ``board``, in link order."""
     port = sorted((CRT / "port" / board.port).glob("*.c"))
-    shared: list[Path] = []
+    shared = [CRT / "src" / "math.c"]
     if board.linker_script is not None:  # a native program has the C library's mem* functions
         shared.append(CRT / "src" / "mem.c")
     return [*port, *shared]

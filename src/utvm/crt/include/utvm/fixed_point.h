@@ -1,0 +1,92 @@
+/* Scalar arithmetic of generated kernels: the intrinsics of the loop IR as inline functions.
+ *
+ * Every function is pure, exact and defined for all operands in the ranges stated. `>>` of a negative number shifts
+ * in the sign, as every compiler for these cores does. Sources: gemmlowp fixedpoint.h and
+ * TensorFlow Lite's quantization specification define the roundings; the forms here are ours. */
+#ifndef UTVM_FIXED_POINT_H
+#define UTVM_FIXED_POINT_H
+
+#include <stdint.h>
+
+static inline int32_t utvm_min_int32(int32_t a, int32_t b) {
+  return a < b ? a : b;
+}
+
+static inline int32_t utvm_max_int32(int32_t a, int32_t b) {
+  return a > b ? a : b;
+}
+
+static inline int64_t utvm_min_int64(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+static inline int64_t utvm_max_int64(int64_t a, int64_t b) {
+  return a > b ? a : b;
+}
+
+static inline float utvm_min_float(float a, float b) {
+  return a < b ? a : b;
+}
+
+static inline float utvm_max_float(float a, float b) {
+  return a > b ? a : b;
+}
+
+/* x * 2^n modulo 2^32; 0 <= n <= 31. */
+static inline int32_t utvm_shift_left_wrapping(int32_t x, int32_t n) {
+  return (int32_t)((uint32_t)x << n);
+}
+
+/* x * 2^n, limited to the int32 range; 0 <= n <= 31. */
+static inline int32_t utvm_shift_left_saturating(int32_t x, int32_t n) {
+  const int64_t wide = (int64_t)x * ((int64_t)1 << n);
+  if (wide > INT32_MAX) {
+    return INT32_MAX;
+  }
+  return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
+}
+
+/* The high word of 2ab, halves up; only INT32_MIN * INT32_MIN saturates. */
+static inline int32_t utvm_mulhi_rounding(int32_t a, int32_t b) {
+  const int64_t high = ((int64_t)a * b + ((int64_t)1 << 30)) >> 31;
+  return high > INT32_MAX ? INT32_MAX : (int32_t)high;
+}
+
+/* x / 2^n to the nearest, halves away from zero; 0 <= n <= 31. */
+static inline int32_t utvm_shift_right_rounding(int32_t x, int32_t n) {
+  const int32_t mask = (int32_t)(((uint32_t)1 << n) - 1);
+  const int32_t threshold = (mask >> 1) + (x < 0);
+  return (x >> n) + ((x & mask) > threshold);
+}
+
+/* x * multiplier * 2^(shift - 31), rounded after the multiplication and after the right shift.
+ * multiplier is 0 or in [2^30, 2^31), shift in [-31, 30]. */
+static inline int32_t utvm_requantize(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t left = shift > 0 ? shift : 0;
+  const int32_t right = shift > 0 ? 0 : -shift;
+  const int32_t high = utvm_mulhi_rounding(utvm_shift_left_wrapping(x, left), multiplier);
+  return utvm_shift_right_rounding(high, right);
+}
+
+/* The same for a right shift by 1 <= shift <= 31. The high word is never INT32_MIN here, since multiplier < 2^31,
+ * so subtracting one from a negative number cannot overflow; with it, halves go away from zero. */
+static inline int32_t utvm_requantize_right(int32_t x, int32_t multiplier, int32_t shift) {
+  const int32_t high = (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 30)) >> 31);
+  const int32_t away = high + (high >> 31);
+  return ((away >> (shift - 1)) + 1) >> 1;
+}
+
+/* The rescale of the int64 accumulators behind int16 activations: a 16-bit multiplier, one
+ * rounding, halves up. |x| < 2^47, shift in [-31, 14]. */
+static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_t shift) {
+  const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
+  const int32_t total = 15 - shift;
+  return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
+}
+
+/* Leading zero bits of x read as unsigned; 32 for 0. */
+static inline int32_t utvm_clz(int32_t x) {
+  return x == 0 ? 32 : (int32_t)__builtin_clz((uint32_t)x);
+}
+
+#endif

@@ -1,0 +1,68 @@
+"""Builds small C programs with the runtime and runs them: natively, or on a QEMU board.
+
+In goes a C file of this folder, a board and the input stream; out comes the output stream. QEMU is
+optional: a test that wants it skips with a reason where it is missing.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from utvm.device.crt import crt_include_dir, crt_sources
+from utvm.device.host import run_host
+from utvm.device.link import build_elf
+from utvm.device.toolchain import find_toolchain
+from utvm.support.errors import ToolchainError
+from utvm.target.board import Board, load_board
+from utvm.target.target import load_target
+
+HERE = Path(__file__).parent
+
+
+def build(source: Path, board_name: str, toolchain_name: str, folder: Path) -> Path:
+    """The program of ``source`` for the board; skips the test when the toolchain is missing."""
+    board = load_board(board_name)
+    target = load_target(board.target)
+    try:
+        toolchain = find_toolchain(toolchain_name, target)
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    out = folder / f"{source.stem}_{board_name}_{toolchain_name}.elf"
+    sources = [source, *crt_sources(board)]
+    return build_elf(toolchain, target, board, sources, [crt_include_dir()], out)
+
+
+def run(program: Path, board_name: str, stream: bytes, folder: Path) -> bytes:
+    """What ``program`` writes when it reads ``stream``; it must end with status 0."""
+    board = load_board(board_name)
+    if board.run == "host":
+        return run_host(program, stream)
+    done = run_qemu(program, board, stream, folder)
+    assert done.returncode == 0, done.stderr
+    return (folder / "utvm_out.bin").read_bytes()
+
+
+def run_qemu(
+    program: Path, board: Board, stream: bytes, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run ``program`` on the board's QEMU machine with semihosting files in ``folder``."""
+    assert board.qemu_machine
+    qemu = _qemu()
+    if qemu is None:
+        pytest.skip("qemu-system-arm is not installed")
+    (folder / "utvm_in.bin").write_bytes(stream)
+    command = [qemu, "-M", board.qemu_machine, "-nographic", "-monitor", "none", "-serial", "none"]
+    command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@cache
+def _qemu() -> str | None:
+    return shutil.which("qemu-system-arm")
