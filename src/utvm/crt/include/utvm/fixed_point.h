@@ -16,6 +16,10 @@ static inline int32_t utvm_max_int32(int32_t a, int32_t b) {
   return a > b ? a : b;
 }
 
+static inline int32_t utvm_clamp_int32(int32_t x, int32_t low, int32_t high) {
+  return utvm_min_int32(utvm_max_int32(x, low), high);
+}
+
 static inline int64_t utvm_min_int64(int64_t a, int64_t b) {
   return a < b ? a : b;
 }
