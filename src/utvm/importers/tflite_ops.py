@@ -1,0 +1,159 @@
+"""The table of TFLite operators: what translates each, and which element types it takes.
+
+A row names the function that emits the nodes, the signatures (element types of the data operands
+and of the results, as LiteRT's reference kernels have them) and which inputs are data; the rest
+are axes, shapes and the like. Whatever no signature fits is refused with the reason. A new
+operator is one row here, one function, and one row in ``tflite_options`` if it has options.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from utvm.importers import tflite_arrays, tflite_layers, tflite_math
+from utvm.importers.tflite_context import OpContext
+from utvm.importers.tflite_model import Tensor
+from utvm.ir.dtype import DType
+
+Signature = tuple[tuple[str, ...], str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operator.
+
+    ``operands``: which inputs the signatures are about, trailing ones optional; empty means every
+    input, each of the signature's one type. ``is_arithmetic``: 8 and 16 bit integers must be
+    quantized. ``weight_axis``: the axis along which operand 1 may be quantized per channel, and
+    operand 2 with it.
+    """
+
+    translate: Callable[[OpContext], None]
+    signatures: tuple[Signature, ...]
+    operands: tuple[int, ...] = (0,)
+    is_arithmetic: bool = False
+    weight_axis: int | None = None
+
+
+def _same(types: str, operands: int = 1) -> tuple[Signature, ...]:
+    """Operands and results of one type."""
+    return tuple(((t,) * operands, t) for t in types.split())
+
+
+def _to(results: Iterable[tuple[str, str]]) -> tuple[Signature, ...]:
+    """``("float32", "int8 uint8")``: from one type to each of the others."""
+    return tuple(((source,), t) for source, targets in results for t in targets.split())
+
+
+ANY = "float32 int8 uint8 int16 int32 int64 uint16 uint32 bool"
+QUANTIZED = "float32 int8 uint8 int16"
+NUMBERS = "float32 int8 uint8 int16 int32 int64"
+# Input, weights, bias -> result.
+WEIGHTED: tuple[Signature, ...] = (
+    (("float32", "float32", "float32"), "float32"),
+    (("uint8", "uint8", "int32"), "uint8"),
+    (("int8", "int8", "int32"), "int8"),
+    (("int16", "int8", "int64"), "int16"),
+    (("int16", "int8", "int32"), "int16"),
+)
+# int8 and uint8 softmax may also widen to int16.
+SOFTMAX = (*_same(QUANTIZED), *_to([("int8", "int16"), ("uint8", "int16")]))
+QUANTIZE = _to(
+    [
+        ("float32", "int8 uint8 int16"),
+        ("int8", "int8 uint8 int16"),
+        ("uint8", "int8 uint8 int16"),
+        ("int16", "int8 int16 int32"),
+        ("int32", "int8 int16"),
+    ]
+)
+
+ROWS: dict[str, Row] = {
+    "ADD": Row(tflite_math.sum_of_two, _same(NUMBERS, 2), operands=(0, 1), is_arithmetic=True),
+    "CAST": Row(tflite_math.cast, _to((t, ANY) for t in ANY.split())),
+    "CONV_2D": Row(
+        tflite_layers.conv_2d, WEIGHTED, operands=(0, 1, 2), is_arithmetic=True, weight_axis=0
+    ),
+    "EXPAND_DIMS": Row(tflite_arrays.reshape, _same(ANY)),
+    "FULLY_CONNECTED": Row(
+        tflite_layers.fully_connected,
+        WEIGHTED,
+        operands=(0, 1, 2),
+        is_arithmetic=True,
+        weight_axis=0,
+    ),
+    "RESHAPE": Row(tflite_arrays.reshape, _same(ANY)),
+    "SHAPE": Row(tflite_arrays.shape, _to((t, "int32 int64") for t in ANY.split())),
+    "SQUEEZE": Row(tflite_arrays.reshape, _same(ANY)),
+    "SUB": Row(tflite_math.sum_of_two, _same(NUMBERS, 2), operands=(0, 1), is_arithmetic=True),
+}
+
+
+def translate(ctx: OpContext) -> None:
+    """Checks one operator's tensors against its row and emits its nodes."""
+    row = ROWS.get(ctx.operator.name)
+    if row is None:
+        raise ctx.unsupported("this operator is not supported")
+    for where, tensor in ctx.tensors():
+        if tensor.problem or tensor.is_variable:
+            raise ctx.unsupported(
+                f"a tensor {tensor.problem or 'keeps state between runs'}", found=where
+            )
+    positions = row.operands or tuple(range(len(ctx.operator.inputs)))
+    operands = [ctx.input(p) for p in positions if ctx.has(p)]
+    if not operands or not ctx.operator.outputs:
+        raise ctx.broken("the operator has no operands or no results")
+    _check_types(ctx, row, operands)
+    _check_quantization(ctx, row, operands)
+    row.translate(ctx)
+
+
+def _check_types(ctx: OpContext, row: Row, operands: list[Tensor]) -> None:
+    results = [ctx.output(i) for i in range(len(ctx.operator.outputs))]
+    for types, result in row.signatures:
+        expected = types if row.operands else types * len(operands)
+        if all(tensor.type_name == result for tensor in results) and all(
+            tensor.type_name == t for tensor, t in zip(operands, expected, strict=False)
+        ):
+            return
+    found = [tensor.type_name for tensor in operands]
+    hint = ""
+    if row.weight_axis is not None and found[0] == "float32" and found[1] != "float32":
+        hint = "quantize the whole model to integers; weights alone need kernels that mix types"
+    raise ctx.unsupported(
+        "this combination of element types is not supported",
+        expected=" or ".join(f"{'/'.join(t)} to {r}" for t, r in row.signatures[:6]),
+        found=f"{'/'.join(found)} to {results[0].type_name}",
+        hint=hint,
+    )
+
+
+def _check_quantization(ctx: OpContext, row: Row, operands: list[Tensor]) -> None:
+    """Per-channel only where weights and bias are; where numbers compute, a scale must be there."""
+    axes: dict[int, int] = {}
+    if row.weight_axis is not None and operands[0].dtype is not DType.UINT8:
+        axes = {
+            tensor.index: axis
+            for tensor, axis in zip(operands[1:], (row.weight_axis, 0), strict=False)
+        }
+    for where, tensor in ctx.tensors():
+        quantization = tensor.quantization
+        if quantization is None:
+            if row.is_arithmetic and tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16):
+                raise ctx.unsupported("integers without a scale are not supported", found=where)
+            continue
+        if quantization.axis is not None and axes.get(tensor.index) != quantization.axis:
+            raise ctx.unsupported(
+                "per-channel quantization is not supported here",
+                expected=f"dimension {axes[tensor.index]}"
+                if tensor.index in axes
+                else "one scale per tensor",
+                found=f"dimension {quantization.axis} at {where}",
+            )
+        if row.is_arithmetic and tensor.dtype is DType.INT16 and quantization.zero_point:
+            raise ctx.unsupported(
+                "int16 with a zero point is not supported",
+                expected="zero point 0",
+                found=f"{quantization.zero_point} at {where}",
+            )
