@@ -243,7 +243,8 @@ class Function:
     """One kernel: reads ``inputs``, writes ``outputs``, may use ``workspace`` and ``constants``.
 
     ``comment`` lines head the C function: operator, shapes, quantization. ``macs`` counts multiply-accumulates
-    of the operator's definition, however it is scheduled.
+    of the operator's definition, however it is scheduled. ``in_place`` lists the inputs whose memory the result may take:
+    each of their elements is read just before the same element of the result is written, and never again.
     """
 
     name: str
@@ -255,6 +256,7 @@ class Function:
     comment: tuple[str, ...] = ()
     op: str = ""
     macs: int = 0
+    in_place: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,12 +270,29 @@ class KernelCall:
 
 @dataclass(frozen=True, eq=False)
 class Module:
-    """Every kernel of a network and its constant arrays, by buffer name."""
+    """Every kernel of a network, the order of their calls, and the values between them.
+
+    ``tensors`` are the values in memory, ``aliases`` names those that are another's memory in a different shape;
+    ``constants`` holds constant arrays by buffer name.
+    """
 
     name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
     functions: tuple[Function, ...]
     calls: tuple[KernelCall, ...]
+    tensors: Mapping[str, Buffer]
+    aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def root(self, name: str) -> str:
+        """The value whose memory ``name`` shares."""
+        while name in self.aliases:
+            name = self.aliases[name]
+        return name
+
+    def function(self, name: str) -> Function:
+        return next(f for f in self.functions if f.name == name)
 
 
 def as_expr(value: Expr | int | float, dtype: DType = INT32) -> Expr:

@@ -218,6 +218,8 @@ def fold(expr: Expr) -> Expr:
             return _fold_literals(expr, op, int(a), int(b))
         case Binary("+" | "-" | "<<" | ">>", a, Imm(value=0)) | Binary("+", Imm(value=0), a):
             return a if not a.dtype.is_float else expr
+        case Binary("+" | "-" as op, a, Imm(value=value)) if value < 0 and not a.dtype.is_float:
+            return Binary("-" if op == "+" else "+", a, Imm(-value, a.dtype))
         case Binary("*", a, Imm(value=1)) | Binary("*", Imm(value=1), a) | Binary("/", a, Imm(value=1)):
             return a
         case Binary("and", a, b):

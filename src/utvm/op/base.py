@@ -41,7 +41,8 @@ class Op:
     ``legalize(builder, node)`` returns the names of replacement values, or None to keep the node.
     ``elementwise``: output element i needs only element i (after broadcasting) of each input, so the
     operator can be fused behind another and may work in place.
-    ``macs(inputs, outputs)`` counts multiply-accumulates.
+    ``macs(inputs, outputs)`` counts multiply-accumulates. ``operands`` names the inputs; constants are
+    called so in C.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Op:
     legalize: Callable[[GraphBuilder, Node], tuple[str, ...] | None] | None = None
     elementwise: bool = False
     macs: Callable[[Types, Types], int] | None = None
+    operands: tuple[str, ...] = ()
 
 
 def expect(condition: bool, what: str, expected: str = "", found: object = "") -> None:

@@ -12,6 +12,7 @@ the operator's type rule and returns the result's name. ``build`` gives the immu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -54,6 +55,10 @@ class GraphBuilder:
     def constant_of(self, name: str) -> np.ndarray | None:
         """The data of a constant, or None for a value known only at run time."""
         return self._constants.get(name)
+
+    def annotate(self, name: str, quantization: Quantization | None) -> None:
+        """Says how the integers of a value are to be read, for the nodes that follow."""
+        self._values[name] = replace(self._values[name], quantization=quantization)
 
     def add_value(self, value: Value, data: np.ndarray | None = None) -> str:
         """Declares a value, with its data if it is a constant."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from utvm.ir.dtype import DType, dtype_of
+from utvm.ir.dtype import DType
 from utvm.ir.graph import TensorType
 from utvm.ir.loop import (
     Alloc,
@@ -37,7 +37,8 @@ Index = tuple[Expr, ...]
 class Element:
     """One output element, asked of an operator's ``compute``.
 
-    ``load(i, index)`` is element ``index`` of operand i in that operand's own shape.
+    ``load(i, index)`` is element ``index`` of operand i in that operand's own shape. ``bind`` names a value
+    that is used more than once, or that deserves a line of its own.
     """
 
     attrs: Any
@@ -45,6 +46,7 @@ class Element:
     output: TensorType
     index: Index
     load: Callable[[int, Index], Expr]
+    bind: Callable[[Expr], Expr]
 
     def arg(self, i: int) -> Expr:
         """Operand i at this element's index, broadcast by NumPy's rules."""
@@ -65,7 +67,8 @@ class Definition:
     """The operands, results and memory of one loop nest being defined.
 
     ``buffers`` are the operands in memory. ``flattenable`` says that the result may be
-    stored through a view that merges all but the last axis. ``workspaces`` and ``tables`` collect what the nest asks for.
+    stored through a view that merges all but the last axis. ``table(name, data)`` is a constant array computed
+    at compile time. ``workspaces`` collects the scratch memory that the nest asks for.
     """
 
     attrs: Any
@@ -74,8 +77,8 @@ class Definition:
     outputs: tuple[TensorType, ...]
     flattenable: bool
     store_function: StoreFunction
+    table: Callable[[str, np.ndarray], Buffer]
     workspaces: list[Buffer] = field(default_factory=list)
-    tables: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def output(self) -> TensorType:
@@ -99,11 +102,6 @@ class Definition:
         buffer = Buffer(name, dtype, shape, "workspace")
         self.workspaces.append(buffer)
         return buffer
-
-    def table(self, name: str, data: np.ndarray) -> Buffer:
-        """A constant array computed at compile time."""
-        self.tables[name] = data
-        return Buffer(name, dtype_of(data), tuple(data.shape), "const")
 
 
 def register(name: str, dtype: DType) -> Buffer:

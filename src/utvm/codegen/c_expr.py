@@ -1,0 +1,150 @@
+"""Loop IR expressions as C99 text.
+
+In: an expression. Out: C that computes exactly it and compiles without conversion warnings: what C's integer promotion does
+silently (int8 to int32) stays silent, every narrowing is a cast. Operands are parenthesized by
+precedence. Buffer elements are addressed by flat row-major offsets.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import Binary, Buffer, Call, Cast, Expr, Imm, Load, Select, Var
+from utvm.ir.rewrite import simplify, simplify_index
+
+ATOM, UNARY, ADD = 20, 15, 12
+_PRECEDENCE = {
+    "*": 13, "/": 13, "%": 13, "+": ADD, "-": ADD, "<<": 11, ">>": 11, "<": 10, "<=": 10, ">": 10, ">=": 10,
+    "==": 9, "!=": 9, "&": 8, "^": 7, "|": 6, "and": 5, "or": 4,
+}  # fmt: skip
+_C_OPERATORS = {"and": "&&", "or": "||"}
+_CALLS = {
+    "exp": "utvm_expf",
+    "log": "utvm_logf",
+    "tanh": "utvm_tanhf",
+    "logistic": "utvm_logisticf",
+    "sqrt": "utvm_sqrtf",
+    "floor": "utvm_floorf",
+    "round": "utvm_roundf",
+    "round_even": "utvm_rintf",
+    "abs": "utvm_fabsf",
+}
+"""Intrinsics in ``utvm/math.h``; all others are ``utvm_<name>`` of ``utvm/fixed_point.h``."""
+
+NameOf = Callable[[Buffer], str]
+
+
+class ExprPrinter:
+    """Prints expressions; ``name_of`` gives the C name of a buffer."""
+
+    def __init__(self, name_of: NameOf) -> None:
+        self._name_of = name_of
+
+    def text(self, expr: Expr, outer: int = 0) -> str:
+        """The C text, in parentheses if it binds less than ``outer``."""
+        text, precedence = self._print(expr)
+        return f"({text})" if precedence < outer else text
+
+    def element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """``name[offset]``, or the bare name of a register."""
+        name = self._name_of(buffer)
+        if buffer.scope == "register":
+            return name
+        return f"{name}[{self.text(flat_offset(buffer, indices))}]"
+
+    def _print(self, expr: Expr) -> tuple[str, int]:
+        match expr:
+            case Imm(value, dtype):
+                text = literal(value, dtype)
+                return text, (UNARY if text.startswith("-") else ATOM)
+            case Var(name):
+                return name, ATOM
+            case Load(buffer, indices):
+                return self.element(buffer, indices), ATOM
+            case Cast(dtype, value):
+                return self._cast(dtype, value)
+            case Select(condition, a, b):
+                return f"{self.text(condition, 4)} ? {self.text(a, 4)} : {self.text(b, 3)}", 3
+            case Call(name, args):
+                arguments = ", ".join(self.text(a) for a in args)
+                return f"{_CALLS.get(name, f'utvm_{name}')}({arguments})", ATOM
+            case Binary():
+                return self._binary(expr)
+        raise AssertionError(expr)
+
+    def _cast(self, dtype: DType, value: Expr) -> tuple[str, int]:
+        source = value.dtype
+        promoted = dtype is DType.INT32 and source.bits < 32
+        if promoted and isinstance(value, Load | Var):
+            return self._print(value)
+        return f"({dtype.c_name}){self.text(value, UNARY)}", UNARY
+
+    def _binary(self, expr: Binary) -> tuple[str, int]:
+        dtype = expr.a.dtype
+        if expr.op in ("min", "max"):
+            clamped = self._clamp(expr)
+            if clamped is not None:
+                return self._narrowed(expr, clamped, ATOM)
+            width = "float" if dtype.is_float else "int64" if dtype.bits == 64 else "int32"
+            call = f"utvm_{expr.op}_{width}({self.text(expr.a)}, {self.text(expr.b)})"
+            return self._narrowed(expr, call, ATOM)
+        precedence = _PRECEDENCE[expr.op]
+        operator = _C_OPERATORS.get(expr.op, expr.op)
+        inner = precedence
+        if expr.op in ("<<", ">>", "&", "|", "^", "and", "or"):
+            inner = UNARY if expr.op not in ("and", "or") else precedence
+        right = inner if expr.op in ("+", "*", "and", "or") and not dtype.is_float else inner + 1
+        text = f"{self.text(expr.a, inner)} {operator} {self.text(expr.b, right)}"
+        return self._narrowed(expr, text, precedence)
+
+    def _clamp(self, expr: Binary) -> str | None:
+        """``min(max(x, low), high)`` in one call, for 32-bit integers."""
+        match expr:
+            case Binary("min", Binary("max", value, Imm() as low), Imm() as high):
+                if value.dtype.is_integer and value.dtype.bits <= 32:
+                    parts = ", ".join(self.text(part) for part in (value, low, high))
+                    return f"utvm_clamp_int32({parts})"
+        return None
+
+    def _narrowed(self, expr: Binary, text: str, precedence: int) -> tuple[str, int]:
+        dtype = expr.dtype
+        if dtype is DType.BOOL or dtype.is_float or dtype.bits >= 32:
+            return text, precedence
+        inner = text if precedence == ATOM else f"({text})"
+        return f"({dtype.c_name}){inner}", UNARY
+
+
+def literal(value: int | float, dtype: DType) -> str:
+    """A C literal of the given type."""
+    if dtype.is_float:
+        return _float_literal(float(value))
+    number = int(value)
+    if dtype is DType.INT64:
+        return "INT64_MIN" if number == dtype.minimum else f"INT64_C({number})"
+    if dtype is DType.UINT32:
+        return f"{number}u"
+    return "INT32_MIN" if number == DType.INT32.minimum else str(number)
+
+
+def _float_literal(value: float) -> str:
+    if math.isnan(value):
+        return "(0.0f / 0.0f)"
+    if math.isinf(value):
+        return "(1.0f / 0.0f)" if value > 0 else "(-1.0f / 0.0f)"
+    text = f"{np.float32(value):.9g}"
+    if not any(mark in text for mark in ".e"):
+        text += ".0"
+    return f"{text}f"
+
+
+def flat_offset(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
+    """The row-major element offset of ``indices`` in one expression."""
+    assert len(indices) == len(buffer.shape), (buffer, indices)
+    offset: Expr = Imm(0)
+    for extent, index in zip(buffer.shape, indices, strict=True):
+        offset = Binary("+", Binary("*", offset, Imm(extent)), index)
+    return simplify(simplify_index(simplify(offset)))

@@ -1,0 +1,82 @@
+"""The compiler, stage by stage: ``compile_graph`` lists every one in order.
+
+In: a graph as an importer made it, and a target. Out: ``Compiled``, with the C sources and everything that was decided on
+the way. ``load_model`` picks the importer by the file's name. Nothing here runs a toolchain or a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from utvm.codegen.c_module import generate_c, kernel_symbol, prefix_of
+from utvm.ir.graph import Graph
+from utvm.ir.loop import Function, Module
+from utvm.ir.memory import MemoryPlan
+from utvm.op.registry import find_op
+from utvm.passes.bind_loads import bind_loads
+from utvm.passes.copy_outputs import copy_outputs
+from utvm.passes.eliminate_dead import eliminate_dead
+from utvm.passes.fold_constants import fold_constants
+from utvm.passes.fuse_ops import fuse_ops
+from utvm.passes.hoist_addresses import hoist_addresses
+from utvm.passes.legalize import legalize
+from utvm.passes.lower import lower
+from utvm.passes.plan_memory import plan_memory
+from utvm.schedule.default import schedule_function
+from utvm.target.target import Target
+
+Observer = Callable[[str, Graph | Module], None]
+"""Called after every stage with its name and result: for ``--print-after``, verifiers and progress."""
+
+
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """A network in C. ``imported`` is the graph as the model gave it, ``graph`` the fused one."""
+
+    imported: Graph
+    graph: Graph
+    module: Module
+    plan: MemoryPlan
+    sources: Mapping[str, str]
+
+    @property
+    def run_symbol(self) -> str:
+        return f"{prefix_of(self.module)}_run"
+
+    @property
+    def operator_symbols(self) -> dict[str, Function]:
+        """The kernels by their C names, in execution order."""
+        return {kernel_symbol(self.module, f.name): f for f in self.module.functions}
+
+
+def compile_graph(
+    imported: Graph, target: Target, observe: Observer = lambda stage, ir: None
+) -> Compiled:
+    """The whole compiler. Read this function to know the order of things."""
+    graph = imported
+    graph_stages: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
+        ("import", lambda g: g),
+        ("fold-shapes", partial(fold_constants, find_op=find_op)),
+        ("legalize", partial(legalize, find_op=find_op)),
+        ("fold-constants", partial(fold_constants, find_op=find_op)),
+        ("eliminate-dead", eliminate_dead),
+        ("copy-outputs", copy_outputs),
+        ("fuse-ops", partial(fuse_ops, find_op=find_op)),
+    )
+    for name, stage in graph_stages:
+        graph = stage(graph)
+        observe(name, graph)
+    module = lower(graph, find_op)
+    observe("lower", module)
+    loop_stages: tuple[tuple[str, Callable[[Function], Function]], ...] = (
+        ("schedule", partial(schedule_function, target=target)),
+        ("bind-loads", bind_loads),
+        ("hoist-addresses", hoist_addresses),
+    )
+    for name, loop_stage in loop_stages:
+        module = replace(module, functions=tuple(map(loop_stage, module.functions)))
+        observe(name, module)
+    plan = plan_memory(module)
+    return Compiled(imported, graph, module, plan, generate_c(module, plan))

@@ -1,0 +1,182 @@
+"""``conv2d``: two-dimensional convolution, NHWC input, OHWI weights, optional groups.
+
+Plain form: integers accumulate into ``accumulator`` (int32, or int64 behind int16 activations), floats into
+float32; out-of-image taps read ``input_zero_point`` (0 for floats). In a quantized node the attributes hold the fused activation;
+``legalize`` folds the input's zero point into the bias and emits ``requantize`` behind.
+Weight zero points other than 0 exist only in legacy uint8 models and stay in the loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Attrs, Node, TensorType
+from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
+from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.builder import GraphBuilder
+from utvm.op.definition import Definition, cast, grid, reduction, register
+from utvm.op.quantized import finish_float, plain_operands, requantize_channels
+from utvm.op.window import output_size, padded_rows, scaled, window_view
+
+
+@dataclass(frozen=True)
+class Conv2dAttrs(Attrs):
+    """``padding``: rows above, below, columns left, right. ``accumulator``: the integer result type.
+
+    ``input_zero_point`` is what padding holds; ``weight_zero_point`` is subtracted from every
+    weight. ``activation`` exists only before legalization.
+    """
+
+    strides: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    activation: str = "none"
+    input_zero_point: int = 0
+    weight_zero_point: int = 0
+    accumulator: str = "int32"
+
+
+def accumulator_type(x: TensorType, attrs_accumulator: str) -> DType:
+    """float32 for floats, else the type that the attributes name."""
+    return DType.FLOAT32 if x.dtype.is_float else DType(attrs_accumulator)
+
+
+def _infer(inputs: Types, attrs: Conv2dAttrs) -> tuple[TensorType, ...]:
+    expect_inputs(inputs, 2, 3)
+    x, weight = inputs[:2]
+    expect(len(x.shape) == 4 and len(weight.shape) == 4, "conv2d takes NHWC and OHWI", "rank 4",
+           f"{x}, {weight}")  # fmt: skip
+    filters, kh, kw, depth = weight.shape
+    expect(depth > 0 and x.shape[3] % depth == 0, "input channels do not fit the weights",
+           f"a multiple of {depth}", x.shape[3])  # fmt: skip
+    groups = x.shape[3] // depth
+    expect(filters % groups == 0, "filters do not fit the groups", f"multiple of {groups}", filters)
+    if len(inputs) == 3:
+        expect(inputs[2].elements == filters, "one bias per filter", str(filters), inputs[2])
+    size = output_size(x.shape, (kh, kw), attrs.strides, attrs.dilation, attrs.padding)
+    return (TensorType((x.shape[0], *size, filters), accumulator_type(x, attrs.accumulator)),)
+
+
+def _reference(inputs: Arrays, attrs: Conv2dAttrs) -> tuple[np.ndarray, ...]:
+    x, weight = inputs[:2]
+    filters, kh, kw, depth = weight.shape
+    wide = np.float32 if x.dtype.kind == "f" else np.int64
+    windows = window_view(
+        x, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, attrs.input_zero_point
+    ).astype(wide)
+    weights = weight.astype(wide) - wide(attrs.weight_zero_point)
+    groups = x.shape[3] // depth
+    share = filters // groups
+    parts = [
+        np.einsum(
+            "nyxhwc,ohwc->nyxo",
+            windows[..., g * depth : (g + 1) * depth],
+            weights[g * share : (g + 1) * share],
+            optimize=True,
+        )
+        for g in range(groups)
+    ]
+    result = np.concatenate(parts, axis=-1)
+    if len(inputs) == 3:
+        result = result + inputs[2].reshape(-1).astype(wide)
+    dtype = np.float32 if x.dtype.kind == "f" else DType(attrs.accumulator).numpy
+    return (result.astype(dtype),)
+
+
+def _define(d: Definition) -> tuple[Stmt, ...]:
+    """Loops n, y, x, c (g, c with groups) around the taps ky and r, where r runs over kx and the input channels."""
+    attrs: Conv2dAttrs = d.attrs
+    n, height, width, channels = d.buffers[0].shape
+    filters, kh, kw, depth = d.buffers[1].shape
+    _, out_rows, out_columns, _ = d.output.shape
+    zero = Imm(0.0, DType.FLOAT32) if d.buffers[0].dtype.is_float else Imm(
+        attrs.input_zero_point, d.buffers[0].dtype
+    )  # fmt: skip
+    stage, rows = padded_rows(
+        d, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, zero
+    )
+    merge = d.flattenable and not stage and (kh, kw) == (1, 1) and attrs.strides == (1, 1)
+    if merge:
+        n, out_rows, out_columns = 1, 1, n * out_rows * out_columns
+        rows = rows.view(1, 1, out_columns * channels)
+    groups = channels // depth
+    share = filters // groups
+    b, y, x, g, c = Var("n"), Var("y"), Var("x"), Var("g"), Var("c")
+    filter_index: Expr = g * share + c if groups > 1 else c
+    taps = _taps(d, groups, depth, kh, kw, attrs.dilation[1])
+    acc = register("acc", d.output.dtype)
+
+    def update(total: Expr) -> Expr:
+        ky = Var("ky")
+        column = scaled(x, attrs.strides[1] * channels) + taps.offset
+        if groups > 1:
+            column = column + g * depth
+        row = scaled(y, attrs.strides[0]) + scaled(ky, attrs.dilation[0])
+        pixel = cast(Load(rows, (b, row, column)), acc.dtype)
+        weight = cast(Load(taps.weight, (filter_index, ky, *taps.index)), acc.dtype)
+        if attrs.weight_zero_point:
+            weight = weight - attrs.weight_zero_point
+        return total + pixel * weight
+
+    bias: Expr = Imm(0.0, acc.dtype) if acc.dtype.is_float else Imm(0, acc.dtype)
+    if len(d.buffers) == 3:
+        bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
+    body = reduction(acc, bias, (("ky", kh), *taps.loops), update)
+    shape = (n, out_rows, out_columns, filters)
+    body += d.store((b, y, x, filter_index), Load(acc), shape=shape)
+    inner = grid(("g", "c"), (groups, share), body) if groups > 1 else grid(("c",), (filters,), body)
+    return stage + grid(("n", "y", "x"), (n, out_rows, out_columns), inner)
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """How the taps of one window row are walked: loops, offset in the row, index in the weights."""
+
+    loops: tuple[tuple[str, int], ...]
+    offset: Expr
+    weight: object
+    index: tuple[Expr, ...]
+
+
+def _taps(d: Definition, groups: int, depth: int, kh: int, kw: int, dilation: int) -> _Taps:
+    """One loop ``r`` over kx and channels where they are contiguous, else ``kx`` and ``i``."""
+    weight = d.buffers[1]
+    filters, channels = weight.shape[0], groups * depth
+    r, kx, i = Var("r"), Var("kx"), Var("i")
+    if kw == 1 or (dilation == 1 and groups == 1):
+        flat = weight.view(filters, kh, kw * depth)
+        return _Taps((("r", kw * depth),), r, flat, (r,))
+    offset = scaled(kx, dilation * channels) + i
+    return _Taps((("kx", kw), ("i", depth)), offset, weight, (kx, i))
+
+
+def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
+    attrs: Conv2dAttrs = node.attrs  # type: ignore[assignment]
+    x, weight = node.inputs[:2]
+    bias = node.inputs[2] if len(node.inputs) == 3 else None
+    if b.quantization(node.outputs[0]) is None:
+        return finish_float(b, node)
+    plain = plain_operands(b, x, weight, bias, filter_axis=0)
+    attrs = replace(attrs, activation="none", **plain.attrs)
+    total = b.emit("conv2d", plain.inputs, attrs, node.name)
+    return (requantize_channels(b, node, total),)
+
+
+def _macs(inputs: Types, outputs: Types) -> int:
+    _, kh, kw, depth = inputs[1].shape
+    return outputs[0].elements * kh * kw * depth
+
+
+OP = Op(
+    "conv2d",
+    Conv2dAttrs,
+    _infer,
+    reference=_reference,
+    define=_define,
+    legalize=_legalize,
+    macs=_macs,
+    operands=("x", "weight", "bias"),
+)

@@ -1,0 +1,104 @@
+"""``dense``: a fully connected layer, x [B, I] times weights [O, I] transposed, plus bias [O].
+
+Plain form: integers accumulate into ``accumulator``; weights minus ``weight_zero_point``. ``legalize`` folds the
+input's zero point into the bias and emits ``requantize`` behind. TFLite's kernel computes one multiplier from
+float products, which differs from conv2d's in the last bits (``quantize_params``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Attrs, Node, TensorType
+from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
+from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.builder import GraphBuilder
+from utvm.op.definition import Definition, cast, grid, reduction, register
+from utvm.op.quantized import finish_float, plain_operands, requantize_channels
+
+
+@dataclass(frozen=True)
+class DenseAttrs(Attrs):
+    """``activation`` exists only before legalization; the zero points only after."""
+
+    activation: str = "none"
+    weight_zero_point: int = 0
+    accumulator: str = "int32"
+
+
+def _infer(inputs: Types, attrs: DenseAttrs) -> tuple[TensorType, ...]:
+    expect_inputs(inputs, 2, 3)
+    x, weight = inputs[:2]
+    expect(len(x.shape) == 2 and len(weight.shape) == 2, "dense takes [B, I] and [O, I]",
+           "rank 2", f"{x}, {weight}")  # fmt: skip
+    expect(x.shape[1] == weight.shape[1], "depths differ", str(weight.shape[1]), x.shape[1])
+    if len(inputs) == 3:
+        expect(inputs[2].elements == weight.shape[0], "one bias per row of weights",
+               str(weight.shape[0]), inputs[2])  # fmt: skip
+    dtype = DType.FLOAT32 if x.dtype.is_float else DType(attrs.accumulator)
+    return (TensorType((x.shape[0], weight.shape[0]), dtype),)
+
+
+def _reference(inputs: Arrays, attrs: DenseAttrs) -> tuple[np.ndarray, ...]:
+    x, weight = inputs[:2]
+    wide = np.float32 if x.dtype.kind == "f" else np.int64
+    result = x.astype(wide) @ (weight.astype(wide) - wide(attrs.weight_zero_point)).T
+    if len(inputs) == 3:
+        result = result + inputs[2].reshape(-1).astype(wide)
+    return (result.astype(np.float32 if wide is np.float32 else attrs.accumulator),)
+
+
+def _define(d: Definition) -> tuple[Stmt, ...]:
+    """Loops n (rows) and c (outputs) around the reduction r."""
+    batch, depth = d.buffers[0].shape
+    outputs = d.buffers[1].shape[0]
+    n, c, r = Var("n"), Var("c"), Var("r")
+    acc = register("acc", d.output.dtype)
+
+    def update(total: Expr) -> Expr:
+        weight = cast(d.load(1, c, r), acc.dtype)
+        if d.attrs.weight_zero_point:
+            weight = weight - d.attrs.weight_zero_point
+        return total + cast(d.load(0, n, r), acc.dtype) * weight
+
+    bias: Expr = Imm(0.0, acc.dtype) if acc.dtype.is_float else Imm(0, acc.dtype)
+    if len(d.buffers) == 3:
+        bias = cast(Load(d.buffers[2].view(outputs), (c,)), acc.dtype)
+    body = reduction(acc, bias, (("r", depth),), update)
+    return grid(("n", "c"), (batch, outputs), body + d.store((n, c), Load(acc)))
+
+
+def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
+    attrs: DenseAttrs = node.attrs  # type: ignore[assignment]
+    x, weight = node.inputs[:2]
+    bias = node.inputs[2] if len(node.inputs) == 3 else None
+    if b.quantization(node.outputs[0]) is None:
+        return finish_float(b, node)
+    plain = plain_operands(b, x, weight, bias, filter_axis=0)
+    attrs = replace(
+        attrs,
+        activation="none",
+        weight_zero_point=plain.attrs["weight_zero_point"],
+        accumulator=plain.attrs["accumulator"],
+    )
+    total = b.emit("dense", plain.inputs, attrs, node.name)
+    return (requantize_channels(b, node, total),)
+
+
+def _macs(inputs: Types, outputs: Types) -> int:
+    return outputs[0].elements * inputs[1].shape[1]
+
+
+OP = Op(
+    "dense",
+    DenseAttrs,
+    _infer,
+    reference=_reference,
+    define=_define,
+    legalize=_legalize,
+    macs=_macs,
+    operands=("x", "weight", "bias"),
+)

@@ -1,0 +1,150 @@
+"""Legalization steps that quantized operators share: operands made plain, results requantized.
+
+A quantized weighted sum is ``sum((x - zx) * (w - zw)) + bias``. With constant weights the part
+``-zx * sum(w - zw)`` is known and goes into the bias, so that the loop multiplies raw inputs; padding then holds
+``zx``. Multipliers come out per channel, or as one when all channels agree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Node, Value
+from utvm.op.builder import GraphBuilder
+from utvm.op.cast import CastAttrs
+from utvm.op.clip import ClipAttrs
+from utvm.op.elementwise import FLOAT_RANGE
+from utvm.op.fixed_point import quantize_multiplier
+from utvm.op.quantize_params import Activation, Quant, activation_range
+from utvm.op.requantize import RequantizeAttrs
+
+
+@dataclass(frozen=True)
+class PlainOperands:
+    """Operands of the plain operator, and the attributes they call for."""
+
+    inputs: tuple[str, ...]
+    attrs: dict[str, Any]
+
+
+def quant_of(value: Value) -> Quant:
+    """The per-tensor quantization of a value that has one."""
+    assert value.quantization is not None, value
+    return Quant(value.quantization.scale, value.quantization.zero_point, value.dtype)
+
+
+def finish_float(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
+    """A float node with its fused activation as a separate ``clip``; None if it has none."""
+    attrs: Any = node.attrs
+    if attrs.activation == "none":
+        return None
+    result = b.emit(node.op, node.inputs, replace(attrs, activation="none"), node.name)
+    low, high = FLOAT_RANGE[attrs.activation]
+    return (b.emit("clip", [result], ClipAttrs(low, high), node.name),)
+
+
+def plain_operands(
+    b: GraphBuilder, x: str, weight: str, bias: str | None, filter_axis: int
+) -> PlainOperands:
+    """Operands of a weighted sum with the input's zero point folded into the bias.
+
+    The bias always exists afterwards. Weights that are not constant are widened to int16 differences,
+    as is then the input, since nothing can be folded.
+    """
+    x_zero = quant_of(b.value(x)).zero_point
+    quantization = b.quantization(weight)
+    w_zero = quantization.zero_point if quantization else 0
+    filters = b.type_of(weight).shape[filter_axis]
+    wide = b.type_of(x).dtype is DType.INT16 and (
+        bias is None or b.type_of(bias).dtype is DType.INT64
+    )
+    accumulator = DType.INT64 if wide else DType.INT32
+    data = b.constant_of(weight)
+    offset = np.zeros(filters, np.int64)
+    if data is not None:
+        axes = tuple(i for i in range(data.ndim) if i != filter_axis)
+        offset = -x_zero * (data.astype(np.int64) - w_zero).sum(axis=axes)
+    elif x_zero or w_zero:
+        x, weight = centered(b, x, x_zero), centered(b, weight, w_zero)
+        x_zero = w_zero = 0
+    return PlainOperands(
+        (x, weight, _folded_bias(b, bias, offset, accumulator)),
+        {
+            "input_zero_point": x_zero,
+            "weight_zero_point": w_zero,
+            "accumulator": accumulator.value,
+        },
+    )
+
+
+def _folded_bias(b: GraphBuilder, bias: str | None, offset: np.ndarray, dtype: DType) -> str:
+    data = np.zeros(offset.shape, np.int64) if bias is None else b.constant_of(bias)
+    if data is not None:
+        return b.constant((data.reshape(-1) + offset).astype(dtype.numpy), "bias")
+    assert bias is not None
+    if not offset.any():
+        return bias
+    return b.emit("add", [bias, b.constant(offset.astype(b.type_of(bias).dtype.numpy))])
+
+
+def centered(b: GraphBuilder, name: str, zero_point: int) -> str:
+    """int16 differences to the zero point."""
+    wide = b.emit("cast", [name], CastAttrs("int16"))
+    return b.emit("sub", [wide, b.constant(np.array([zero_point], np.int16), "zero_point")])
+
+
+def channel_multipliers(b: GraphBuilder, x: str, weight: str, out: Quant) -> list[float]:
+    """input scale * weight scale / output scale in double precision, per channel or once."""
+    quantization = b.quantization(weight)
+    assert quantization is not None
+    x_scale = quant_of(b.value(x)).f64
+    return [x_scale * float(np.float32(s)) / out.f64 for s in quantization.scales]
+
+
+def requantize_channels(b: GraphBuilder, node: Node, total: str) -> str:
+    """The accumulator ``total`` of a weighted sum, brought to the node's declared output type."""
+    out_value = b.value(node.outputs[0])
+    out = quant_of(out_value)
+    reals = channel_multipliers(b, node.inputs[0], node.inputs[1], out)
+    attrs: Any = node.attrs
+    low, high = activation_range(Activation(attrs.activation), out)
+    return requantize(b, total, reals, out.zero_point, low, high, out.dtype)
+
+
+def requantize(
+    b: GraphBuilder,
+    x: str,
+    reals: list[float],
+    zero_point: int,
+    low: int,
+    high: int,
+    dtype: DType,
+    *,
+    input_zero_point: int = 0,
+    left_shift: int = 0,
+) -> str:
+    """Emits ``requantize`` with the fixed-point form of ``reals`` (one, or one per channel)."""
+    pairs = [quantize_multiplier(real) for real in reals]
+    return requantize_pairs(
+        b,
+        x,
+        pairs,
+        RequantizeAttrs(dtype.value, low, high, input_zero_point, left_shift, zero_point),
+    )
+
+
+def requantize_pairs(
+    b: GraphBuilder, x: str, pairs: list[tuple[int, int]], attrs: RequantizeAttrs
+) -> str:
+    """Emits ``requantize`` with given (multiplier, shift) pairs."""
+    if len(set(pairs)) == 1:
+        pairs = pairs[:1]
+    right = b.type_of(x).dtype is not DType.INT64 and all(-31 <= s <= -1 for _, s in pairs)
+    shifts = np.array([-s if right else s for _, s in pairs], np.int32)
+    multiplier = b.constant(np.array([m for m, _ in pairs], np.int32), "multiplier")
+    shift = b.constant(shifts, "shift")
+    return b.emit("requantize", [x, multiplier, shift], replace(attrs, right=right))

@@ -1,0 +1,46 @@
+"""The table of operators. A new operator is one file and one row here."""
+
+from __future__ import annotations
+
+import difflib
+
+from utvm.op import (
+    add,
+    cast,
+    clip,
+    conv2d,
+    copy,
+    dense,
+    requantize,
+    reshape,
+    shift,
+    sub,
+)
+from utvm.op.base import Op
+from utvm.support.errors import ModelError
+
+OPS: dict[str, Op] = {
+    op.name: op
+    for op in (
+        add.OP,
+        cast.OP,
+        clip.OP,
+        conv2d.OP,
+        copy.OP,
+        dense.OP,
+        requantize.OP,
+        reshape.OP,
+        shift.SHIFT_RIGHT,
+        shift.SHIFT_RIGHT_ROUNDING,
+        sub.OP,
+    )
+}
+
+
+def find_op(name: str) -> Op:
+    """The operator of that name, or ModelError with the nearest known name."""
+    if name in OPS:
+        return OPS[name]
+    near = difflib.get_close_matches(name, OPS, 1)
+    hint = f"did you mean {near[0]}?" if near else f"known operators: {', '.join(sorted(OPS))}"
+    raise ModelError("unknown operator", found=name[:40], hint=hint)

@@ -1,0 +1,99 @@
+"""``requantize``: integers rescaled by a fixed-point multiplier into a narrow type.
+
+    y = clamp(scale((x - input_zero_point) << left_shift) + output_zero_point, low, high)
+
+where ``scale`` multiplies by ``multiplier * 2^(shift - 31)`` with the rounding of the reference kernels (see
+``fixed_point``). Operands: x (int32, or int64 for the kernels with int16 activations), multiplier and shift (int32, one
+element, or one per channel of the last axis). This is where every quantized network passes through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Attrs, TensorType
+from utvm.ir.loop import Call, Cast, Expr, clamp
+from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.definition import Element
+from utvm.op.fixed_point import (
+    multiply_by_quantized_multiplier,
+    multiply_by_quantized_multiplier_wide,
+)
+
+
+@dataclass(frozen=True)
+class RequantizeAttrs(Attrs):
+    """``dtype``: the result's type; ``low``/``high``: its bounds, inclusive.
+
+    ``right``: the shift operand counts bits to the right, all in [1, 31]; the instruction sequence is shorter.
+    """
+
+    dtype: str
+    low: int
+    high: int
+    input_zero_point: int = 0
+    left_shift: int = 0
+    output_zero_point: int = 0
+    right: bool = False
+
+
+def _infer(inputs: Types, attrs: RequantizeAttrs) -> tuple[TensorType, ...]:
+    expect_inputs(inputs, 3)
+    x, multiplier, shift = inputs
+    channels = x.shape[-1] if x.shape else 1
+    expect(x.dtype in (DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64),
+           "cannot requantize", "an integer tensor", x)  # fmt: skip
+    for operand in (multiplier, shift):
+        expect(operand.dtype is DType.INT32, "multipliers and shifts are int32", found=operand)
+        expect(operand.shape in ((1,), (channels,)), "one or a multiplier per channel",
+               f"[1] or [{channels}]", operand)  # fmt: skip
+    return (TensorType(x.shape, DType(attrs.dtype)),)
+
+
+def _reference(inputs: Arrays, attrs: RequantizeAttrs) -> tuple[np.ndarray, ...]:
+    x, multiplier, shift = inputs
+    if x.dtype == np.int64:
+        scaled = multiply_by_quantized_multiplier_wide(x, multiplier, shift)
+    else:
+        value = (x.astype(np.int32) - np.int32(attrs.input_zero_point)) << attrs.left_shift
+        left = -shift if attrs.right else shift
+        scaled = multiply_by_quantized_multiplier(value, multiplier, left)
+    shifted = scaled.astype(np.int64) + attrs.output_zero_point
+    return (np.clip(shifted, attrs.low, attrs.high).astype(DType(attrs.dtype).numpy),)
+
+
+def _compute(element: Element) -> Expr:
+    attrs = element.attrs
+    x = element.arg(0)
+    multiplier, shift = element.arg(1), element.arg(2)
+    if x.dtype is DType.INT64:
+        scaled: Expr = Call("requantize_wide", (x, multiplier, shift), DType.INT32)
+    else:
+        if x.dtype is not DType.INT32:
+            x = Cast(DType.INT32, x)
+        if attrs.input_zero_point:
+            x = x - attrs.input_zero_point
+        if attrs.left_shift:
+            x = x * (1 << attrs.left_shift)
+        name = "requantize_right" if attrs.right else "requantize"
+        scaled = Call(name, (x, multiplier, shift), DType.INT32)
+    scaled = element.bind(scaled)
+    value = scaled + attrs.output_zero_point if attrs.output_zero_point else scaled
+    dtype = DType(attrs.dtype)
+    if (attrs.low, attrs.high) != (DType.INT32.minimum, DType.INT32.maximum):
+        value = clamp(value, attrs.low, attrs.high)
+    return value if dtype is DType.INT32 else Cast(dtype, value)
+
+
+OP = Op(
+    "requantize",
+    RequantizeAttrs,
+    _infer,
+    reference=_reference,
+    compute=_compute,
+    elementwise=True,
+    operands=("x", "multiplier", "shift"),
+)

@@ -1,0 +1,90 @@
+"""What the operators with a sliding window share: conv2d, depthwise_conv2d, the pools.
+
+Tensors are NHWC. A window needs padded rows: ``padded_rows`` defines them as a workspace filled by a copy nest, which a schedule
+moves inwards (``compute_at``) so that only a few lines exist at a time. Rows are flat: W*C elements.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from utvm.ir.loop import Binary, Buffer, Expr, Imm, Load, Select, Stmt, Store, Var, all_of
+from utvm.op.base import expect
+from utvm.op.definition import Definition, grid
+
+Pair = tuple[int, int]
+Padding = tuple[int, int, int, int]
+
+
+def output_extent(extent: int, window: int, stride: int, dilation: int, pad: int) -> int:
+    """The number of window positions along one axis of ``extent + pad`` elements."""
+    effective = (window - 1) * dilation + 1
+    expect(extent + pad >= effective, "the window is larger than its padded input",
+           f"at most {extent + pad}", effective)  # fmt: skip
+    return (extent + pad - effective) // stride + 1
+
+
+def output_size(
+    shape: tuple[int, ...], window: Pair, strides: Pair, dilation: Pair, padding: Padding
+) -> Pair:
+    """Rows and columns of the result for an NHWC input ``shape``."""
+    expect(len(shape) == 4, "a window slides over NHWC", "rank 4", shape)
+    expect(min(*window, *strides, *dilation) >= 1, "windows, strides and dilations are positive")
+    expect(min(padding) >= 0, "padding is not negative", found=padding)
+    top, bottom, left, right = padding
+    rows = output_extent(shape[1], window[0], strides[0], dilation[0], top + bottom)
+    columns = output_extent(shape[2], window[1], strides[1], dilation[1], left + right)
+    return rows, columns
+
+
+def padded_rows(
+    d: Definition, window: Pair, strides: Pair, dilation: Pair, padding: Padding, value: Imm
+) -> tuple[tuple[Stmt, ...], Buffer]:
+    """The copy nest and the buffer [N, rows, columns*C] that the windows of operand 0 read.
+
+    Without padding it is the operand itself and no copy. Loops: pad_n, pad_y, pad_x; the buffer is
+    named "rows", which is what schedules look for.
+    """
+    source = d.buffers[0]
+    n, height, width, channels = source.shape
+    out_rows, out_columns = d.output.shape[1:3]
+    rows = (out_rows - 1) * strides[0] + (window[0] - 1) * dilation[0] + 1
+    columns = (out_columns - 1) * strides[1] + (window[1] - 1) * dilation[1] + 1
+    top, _, left, _ = padding
+    flat = source.view(n, height, width * channels)
+    if top == 0 and left == 0 and rows <= height and columns <= width:
+        return (), flat
+    buffer = d.workspace("rows", source.dtype, n, rows, columns * channels)
+    b, y, x = Var("pad_n"), Var("pad_y"), Var("pad_x")
+    inside = all_of(
+        Binary(">=", y, Imm(top)),
+        Binary("<", y, Imm(top + height)),
+        Binary(">=", x, Imm(left * channels)),
+        Binary("<", x, Imm((left + width) * channels)),
+    )
+    element = Load(flat, (b, y - top, x - left * channels))
+    store = Store(buffer, (b, y, x), Select(inside, element, value))
+    nest = grid(("pad_n", "pad_y", "pad_x"), (n, rows, columns * channels), (store,))
+    return nest, buffer
+
+
+def scaled(var: Expr, factor: int) -> Expr:
+    """``var * factor``, without a multiplication by one."""
+    return var if factor == 1 else var * factor
+
+
+def window_view(
+    x: np.ndarray,
+    window: Pair,
+    strides: Pair,
+    dilation: Pair,
+    padding: Padding,
+    value: float | int,
+) -> np.ndarray:
+    """[N, OH, OW, KH, KW, C]: every window of an NHWC array, for NumPy references."""
+    top, bottom, left, right = padding
+    full = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
+    reach = tuple((k - 1) * d + 1 for k, d in zip(window, dilation, strict=True))
+    views = np.lib.stride_tricks.sliding_window_view(full, reach, axis=(1, 2))
+    views = views[:, :: strides[0], :: strides[1], :, :: dilation[0], :: dilation[1]]
+    return np.moveaxis(views, 3, 5)

@@ -1,0 +1,115 @@
+"""Default schedules: how each kernel's loops run when nobody has tuned them.
+
+In: an unscheduled function and the target. Out: the scheduled function. One row per operator in ``SCHEDULES``; kernels without a row run as
+defined, with their loops over conditions partitioned. Schedules look at loops by the names that definitions give them:
+n y x c around ky kx r (or i), g for groups, pad_y pad_x for line copies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from utvm.ir.loop import Function
+from utvm.schedule.compute_at import compute_at
+from utvm.schedule.partition import hoist_condition, partition
+from utvm.schedule.primitives import extent, has_loop, loops, split, unroll, unroll_jam
+from utvm.target.target import Target
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """Register blocks: output ``columns`` and ``channels`` at once, ``depth`` taps per iteration."""
+
+    columns: int
+    channels: int
+    depth: int
+
+
+def schedule_function(function: Function, target: Target) -> Function:
+    """The default schedule of one kernel on one target."""
+    function = _line_buffer(function)
+    schedule = SCHEDULES.get(function.op)
+    return schedule(function, target) if schedule else function
+
+
+def blocking(target: Target) -> Blocking:
+    """As many accumulators as the registers hold beside operands and pointers.
+
+    Thumb-2 cores have 13 usable registers, ARMv6-M has 8 that most instructions reach.
+    """
+    if target.is_native or target.has("thumb2"):
+        return Blocking(2, 2, 4)
+    return Blocking(1, 2, 2)
+
+
+def _line_buffer(function: Function) -> Function:
+    """Padded rows a few lines at a time, copied without a condition per element."""
+    if any(buffer.name == "rows" for buffer in function.workspace):
+        function = compute_at(function, "rows", "y" if has_loop(function, "y") else "n")
+    if has_loop(function, "pad_x"):
+        function = partition(hoist_condition(function, "pad_x"), "pad_x")
+    return function
+
+
+def _blocked(function: Function, name: str, factor: int) -> Function:
+    """A parallel loop in register blocks of ``factor``, its remainder in one smaller block."""
+    if factor == 1 or not has_loop(function, name):
+        return function
+    function = split(function, name, factor)
+    for part in (f"{name}_i", f"{name}_t"):
+        if has_loop(function, part):
+            function = unroll_jam(function, part)
+    return function
+
+
+def _unrolled(function: Function, name: str, factor: int) -> Function:
+    """A reduction loop with ``factor`` steps per iteration, the remainder behind it."""
+    if factor == 1 or not has_loop(function, name):
+        return function
+    function = split(function, name, factor)
+    for part in (f"{name}_i", f"{name}_t"):
+        if has_loop(function, part):
+            function = unroll(function, part)
+    return function
+
+
+def _size(function: Function, name: str) -> int:
+    """The extent of a loop; 1 where it has been simplified away."""
+    return max((extent(stmt) for stmt in loops(function) if stmt.var.name == name), default=1)
+
+
+def schedule_conv2d(function: Function, target: Target) -> Function:
+    """Blocks of output columns x channels; the taps of one window row in one loop."""
+    block = blocking(target)
+    function = _blocked(function, "x", block.columns)
+    function = _blocked(function, "c", block.channels)
+    return _unrolled(function, "r" if has_loop(function, "r") else "i", block.depth)
+
+
+def schedule_dense(function: Function, target: Target) -> Function:
+    """Blocks of outputs that share each loaded input."""
+    block = blocking(target)
+    function = _blocked(function, "c", block.columns * block.channels)
+    return _unrolled(function, "r", block.depth)
+
+
+def schedule_window(function: Function, target: Target) -> Function:
+    """Depthwise and pooling: small windows unrolled whole, two columns share what they can."""
+    if _size(function, "ky") * _size(function, "kx") <= MOST_TAPS:
+        for name in ("kx", "ky"):
+            if has_loop(function, name):
+                function = unroll(function, name)
+    return _blocked(function, "x", blocking(target).columns)
+
+
+MOST_TAPS = 16
+"""Windows up to this many taps are unrolled; larger ones would cost more code than cycles."""
+
+SCHEDULES: dict[str, Callable[[Function, Target], Function]] = {
+    "conv2d": schedule_conv2d,
+    "dense": schedule_dense,
+    "depthwise_conv2d": schedule_window,
+    "max_pool2d": schedule_window,
+    "avg_pool2d": schedule_window,
+}
