@@ -39,7 +39,8 @@ class Quant:
     dtype: DType
 
     def __post_init__(self) -> None:
-        rounded = np.float32(self.scale)
+        with np.errstate(over="ignore"):
+            rounded = np.float32(self.scale)
         if not (math.isfinite(rounded) and rounded > 0):
             raise ModelError(
                 "a quantization scale is not usable",
