@@ -8,16 +8,17 @@ is a ModelError, whatever utvm cannot do yet an UnsupportedError.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from utvm.importers.tflite_context import Builders, OpContext
+from utvm.importers.tflite_context import OpContext, Values
 from utvm.importers.tflite_model import Operator, Subgraph, read_model
 from utvm.importers.tflite_ops import translate
 from utvm.ir.graph import Graph
 from utvm.op.base import Op
 from utvm.op.builder import GraphBuilder
-from utvm.support.errors import UnsupportedError
+from utvm.support.errors import ModelError, UnsupportedError
 
 FindOp = Callable[[str], Op]
 
@@ -39,86 +40,122 @@ class OperatorReport:
 def import_tflite(data: bytes, *, name: str, find_op: FindOp) -> Graph:
     """The graph of a model; UnsupportedError names the operators that utvm cannot translate."""
     subgraphs = read_model(data)
-    graph, reasons = _translate(subgraphs[0], name, find_op)
-    failures = [
-        f"{operator.where} ({reason})"
-        for operator, reason in (*reasons, *_other_operators(subgraphs))
-        if reason
-    ]
+    builder, outcomes = _translate(subgraphs[0], name, find_op)
+    outcomes += _other_operators(subgraphs[1:])
+    failures = [error for _, error in outcomes if error is not None]
     if failures:
-        more = len(failures) - _NAMED_FAILURES
-        raise UnsupportedError(
-            f"{len(failures)} operators of the model are not supported: "
-            + ", ".join(failures[:_NAMED_FAILURES])
-            + (f" and {more} more" if more > 0 else ""),
-            hint="utvm inspect lists every operator with the reason",
-        )
-    return graph.build()
+        counts = Counter(operator.name for operator, error in outcomes if error is not None)
+        raise _summary(failures, counts, len(outcomes))
+    return builder.build()
 
 
 def list_operators(data: bytes, *, find_op: FindOp) -> tuple[OperatorReport, ...]:
     """Every operator of a model, supported or not, in the order of the file."""
     subgraphs = read_model(data)
-    _, reasons = _translate(subgraphs[0], "model", find_op)
-    reports = [_report(subgraphs[0], *entry) for entry in reasons]
+    _, outcomes = _translate(subgraphs[0], "model", find_op)
+    reports = [_report(subgraphs[0], *outcome) for outcome in outcomes]
     for subgraph in subgraphs[1:]:
-        reports += [_report(subgraph, *entry) for entry in _other_operators((subgraph,), 0)]
+        reports += [_report(subgraph, *outcome) for outcome in _other_operators((subgraph,))]
     return tuple(reports)
 
 
-Reasons = list[tuple[Operator, str]]
+# Every operator with why it is not supported, None where it is.
+Outcomes = list[tuple[Operator, UnsupportedError | None]]
 
 
-def _translate(subgraph: Subgraph, name: str, find_op: FindOp) -> tuple[GraphBuilder, Reasons]:
-    """The graph, and for every operator why it is not supported, or nothing.
+def _translate(subgraph: Subgraph, name: str, find_op: FindOp) -> tuple[GraphBuilder, Outcomes]:
+    """Translates operator by operator.
 
-    An operator that fails leaves values that nothing makes, so that those behind it can still
-    be looked at; such a graph is never built.
+    One that fails leaves values that nothing makes, so that those behind it can still be looked
+    at; such a graph is never built.
     """
     builder = GraphBuilder(name, find_op)
-    graph = Builders(builder, find_op)
+    graph = Values(builder, find_op)
     for index in subgraph.inputs:
         graph.declare_if_possible(subgraph.tensors[index])
     for tensor in subgraph.tensors:
         if tensor.data is not None:
             graph.declare_if_possible(tensor, tensor.data)
-    reasons: Reasons = []
+    outcomes: Outcomes = []
     for operator in subgraph.operators:
         builder.source = f"{operator.name} #{operator.index}"
-        reasons.append((operator, _reason(operator, subgraph, graph)))
+        outcomes.append((operator, _attempt(operator, subgraph, graph)))
         for index in operator.outputs:
             graph.declare_if_possible(subgraph.tensors[index])
-    ends = [[graph.names.get(i) for i in side] for side in (subgraph.inputs, subgraph.outputs)]
-    inputs, outputs = ([name for name in side if name is not None] for side in ends)
-    builder.set_io(inputs, outputs)
-    return builder, reasons
+    failed = any(error is not None for _, error in outcomes)
+    if not failed:
+        graph.require(subgraph.inputs, subgraph.tensors)
+        graph.require(subgraph.outputs, subgraph.tensors)
+        builder.set_io(
+            [graph.names[index] for index in subgraph.inputs],
+            [graph.names[index] for index in subgraph.outputs],
+        )
+    return builder, outcomes
 
 
-def _reason(operator: Operator, subgraph: Subgraph, graph: Builders) -> str:
-    """Translates one operator; why it is not supported, or nothing."""
+def _attempt(operator: Operator, subgraph: Subgraph, graph: Values) -> UnsupportedError | None:
+    """Translates one operator; what hinders it is returned for the list of all of them."""
     try:
         translate(OpContext(operator, subgraph.tensors, graph))
     except UnsupportedError as error:
-        place = error.where.removeprefix(operator.where).removeprefix(", ")
-        return str(
-            UnsupportedError(
-                error.what,
-                where=place,
-                expected=error.expected,
-                found=error.found,
-                hint=error.hint,
-            )
+        return error
+    except ModelError as error:
+        used = [subgraph.tensors[i] for i in (*operator.inputs, *operator.outputs) if i >= 0]
+        if not any(tensor.is_dynamic for tensor in used):
+            raise
+        # The file's shapes are placeholders for what the operators find at run time.
+        return UnsupportedError(
+            f"shapes are known only at run time ({error.what})",
+            where=error.where,
+            expected=error.expected,
+            found=error.found,
+            hint="convert the model with a fixed batch size",
         )
-    return ""
+    return None
 
 
-def _other_operators(subgraphs: tuple[Subgraph, ...], first: int = 1) -> Reasons:
+def _other_operators(subgraphs: tuple[Subgraph, ...]) -> Outcomes:
     """Control flow, which utvm does not have, is all that reaches other subgraphs."""
-    reason = "lies in a second subgraph; only the first one is supported"
-    return [(op, reason) for subgraph in subgraphs[first:] for op in subgraph.operators]
+    return [
+        (
+            operator,
+            UnsupportedError(
+                "only the first subgraph of a model is supported", where=operator.where
+            ),
+        )
+        for subgraph in subgraphs
+        for operator in subgraph.operators
+    ]
 
 
-def _report(subgraph: Subgraph, operator: Operator, reason: str) -> OperatorReport:
+def _summary(
+    failures: list[UnsupportedError], counts: Counter[str], total: int
+) -> UnsupportedError:
+    """One error for all operators that failed; the first one in full."""
+    first = failures[0]
+    hint = "utvm inspect lists every operator with the reason"
+    if len(failures) == 1:
+        what, where = first.what, first.where
+    else:
+        names = [f"{count} {name}" for name, count in counts.most_common(_NAMED_FAILURES)]
+        names += ["others"] if len(counts) > _NAMED_FAILURES else []
+        what = (
+            f"{len(failures)} of {total} operators are not supported ({', '.join(names)}); "
+            f"the first: {first.where}: {first.what}"
+        )
+        where = ""
+    return UnsupportedError(
+        what,
+        where=where,
+        expected=first.expected,
+        found=first.found,
+        hint=f"{first.hint}; {hint}" if first.hint else hint,
+    )
+
+
+def _report(
+    subgraph: Subgraph, operator: Operator, error: UnsupportedError | None
+) -> OperatorReport:
     def types(indices: tuple[int, ...]) -> tuple[str, ...]:
         return tuple(str(subgraph.tensors[i]) if i >= 0 else "none" for i in indices)
 
@@ -127,6 +164,20 @@ def _report(subgraph: Subgraph, operator: Operator, reason: str) -> OperatorRepo
         name=operator.name,
         inputs=types(operator.inputs),
         outputs=types(operator.outputs),
-        supported=not reason,
-        reason=reason,
+        supported=error is None,
+        reason="" if error is None else _reason(error, operator),
+    )
+
+
+def _reason(error: UnsupportedError, operator: Operator) -> str:
+    """The error's text without the operator, which stands beside it."""
+    place = error.where.removeprefix(operator.where).removeprefix(", ")
+    return str(
+        UnsupportedError(
+            error.what,
+            where=place,
+            expected=error.expected,
+            found=error.found,
+            hint=error.hint,
+        )
     )

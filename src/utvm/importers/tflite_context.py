@@ -28,11 +28,14 @@ NAME_LIMIT = 33
 # Paddings, axes, sizes: nobody needs more numbers than this in one operand.
 MAX_INTEGERS = 4096
 
+# How converters call what reads a weight, after the name of the layer.
+_PATH_NOISE = ("", "ReadVariableOp", "resource")
+
 _ACTIVATIONS = {0: "none", 1: "relu", 2: "relu_n1_to_1", 3: "relu6"}
 
 
 @dataclass(frozen=True)
-class Builders:
+class Values:
     """The graph under construction: ``names`` maps the tensors that have a value to its name."""
 
     builder: GraphBuilder
@@ -58,11 +61,21 @@ class Builders:
         if tensor.index not in self.names and not tensor.problem:
             self.declare(tensor, data)
 
+    def require(self, indices: Sequence[int], tensors: Sequence[Tensor]) -> None:
+        """Inputs and outputs of the model must be tensors that utvm can hold."""
+        for index in indices:
+            if index not in self.names:
+                tensor = tensors[index]
+                raise UnsupportedError(
+                    f"an input or output of the model {tensor.problem or 'is a variable'}",
+                    where=f"tensor {index} ({printable(tensor.name, 40)})",
+                )
+
 
 class OpContext:
     """What a row of the operator table works with."""
 
-    def __init__(self, operator: Operator, tensors: Sequence[Tensor], graph: Builders) -> None:
+    def __init__(self, operator: Operator, tensors: Sequence[Tensor], graph: Values) -> None:
         self.operator = operator
         self._tensors = tensors
         self._graph = graph
@@ -252,7 +265,8 @@ def short_name(name: str) -> str:
 
     Converters join the names of operators that they fused by ";"; the first names the result.
     """
-    *path, result = name.split(";")[0].split("/")
+    path = [part for part in name.split(";")[0].split("/") if part not in _PATH_NOISE]
+    result = path.pop() if path else name
     while path and len(path[-1]) + 1 + len(result) <= NAME_LIMIT:
         result = f"{path.pop()}/{result}"
     return identifier(result, NAME_LIMIT)

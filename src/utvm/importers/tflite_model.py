@@ -43,7 +43,10 @@ _QUANTIZED = frozenset({DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
-    """One tensor. ``dtype`` is None where utvm has no such type; then ``problem`` says so."""
+    """One tensor. ``dtype`` is None where utvm has no such type; then ``problem`` says so.
+
+    ``is_dynamic``: the file says that its shape was guessed when it was written.
+    """
 
     index: int
     name: str
@@ -53,6 +56,7 @@ class Tensor:
     quantization: Quantization | None
     data: np.ndarray | None
     is_variable: bool
+    is_dynamic: bool
     problem: str
 
     def __str__(self) -> str:
@@ -199,6 +203,8 @@ def _tensor(index: int, table: Table, buffers: list[memoryview], sizes: _Sizes) 
         if len(raw):
             data = _constant(raw, shape, dtype, where)
     quantization = table.table(4, where)
+    if quantization is not None and quantization.integer(4, "uint8"):
+        problem = problem or "has a quantization of its own kind"
     return Tensor(
         index=index,
         name=name,
@@ -208,6 +214,7 @@ def _tensor(index: int, table: Table, buffers: list[memoryview], sizes: _Sizes) 
         quantization=_quantization(quantization, shape, dtype, where) if quantization else None,
         data=data,
         is_variable=bool(table.integer(5, "bool")),
+        is_dynamic=-1 in table.integers(7, "int32", MAX_RANK, "dimensions"),
         problem=problem,
     )
 
