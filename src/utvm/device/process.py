@@ -11,16 +11,20 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from utvm.support.errors import ToolchainError
-from utvm.support.text import printable
+from utvm.support.errors import MemoryLimitError, ToolchainError, UtvmError
 
-# file:line:column: error: text   |   ld.lld: error: text   |   file:(section+0x1): undefined ...
-_COMPILER_ERROR = re.compile(r"^(?P<where>[^:\n]+(?::\d+)*): (?:fatal )?error: (?P<what>.*)$", re.M)
-_LINKER_ERROR = re.compile(
-    r"^(?P<where>[^\n]*?): (?P<what>(?:undefined|multiple) [^\n]*|"
-    r"[^\n]*(?:will not fit|overflowed|too small|does not fit)[^\n]*)$",
+# file:line:column: error: text, or ld.lld: error: text; collect2 only says that ld failed
+_ERROR = re.compile(
+    r"^(?P<where>(?!collect2)[^:\n]+(?::\d+)*): (?:fatal )?error: (?P<what>.*)$", re.M
+)
+# GNU ld says no "error": program: file:place: text
+_LINK_ERROR = re.compile(
+    r"(?P<what>(?:undefined reference|multiple definition|unplaced orphan|section \S+ will not fit"
+    r"|region \S+ overflowed|the stack is too small).*)$",
     re.M,
 )
+_DOES_NOT_FIT = re.compile(r"will not fit in region|region \S+ overflowed|the stack is too small")
+_MESSAGE_LIMIT = 200
 
 
 def run_tool(
@@ -41,13 +45,22 @@ def run_tool(
     return done.stdout
 
 
-def _failure(program: str, status: int, output: str) -> ToolchainError:
-    match = _COMPILER_ERROR.search(output) or _LINKER_ERROR.search(output)
+def _failure(program: str, status: int, output: str) -> UtvmError:
+    """The error that the output of a failed program tells of."""
+    match = _ERROR.search(output) or _LINK_ERROR.search(output)
     if match is None:
         lines = [line for line in output.splitlines() if line.strip()]
-        found = printable(lines[0], 200) if lines else "no message"
+        found = _plain(lines[0]) if lines else "no message"
         return ToolchainError(
             f"the program failed with status {status}", where=program, found=found
         )
-    where = Path(match["where"]).name
-    return ToolchainError(printable(match["what"], 200), where=f"{program}: {printable(where)}")
+    what = _plain(match["what"])
+    if _DOES_NOT_FIT.search(what):
+        return MemoryLimitError(what, where=program, hint="use a board with more memory")
+    place = match.groupdict().get("where") or "link"
+    return ToolchainError(what, where=f"{program}: {_plain(Path(place).name)}")
+
+
+def _plain(text: str) -> str:
+    """One line of a tool's output: printable ASCII, quotes included, and not too long."""
+    return re.sub(r"[^ -~]", "?", text.replace("`", "'"))[:_MESSAGE_LIMIT]

@@ -37,6 +37,7 @@ COMMON_FLAGS = (
     "-ffp-contract=off",  # results must not depend on what the compiler fuses
     "-fno-math-errno",
     "-fno-ident",
+    "-g0",  # debug information would hold paths of this machine
 )
 
 GCC_HINT = "apt install gcc-arm-none-eabi, or use the default toolchain zig"
@@ -120,7 +121,9 @@ class ZigToolchain:
     ) -> list[str]:
         """See ``Toolchain``; the runtime library is built when the target first needs it."""
         if script is None:
-            return [str(self.zig), "cc", "-O2", *target.clang_flags, *objects, "-o", out]
+            # -O2 as when compiling: without it zig adds its checker for undefined behaviour.
+            cc = (str(self.zig), "cc", "-O2", "-g0", "-Wl,--gc-sections", *target.clang_flags)
+            return [*cc, *objects, "-o", out]
         library = self.runtime_library(target)
         return [
             *(str(self.zig), "ld.lld", "--gc-sections", "--build-id=none", "-n", "-L."),

@@ -1,0 +1,102 @@
+"""Boards: the ones that come with utvm, a board of one's own, and the errors of a broken file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utvm.support.errors import InputError
+from utvm.target.board import Memory, list_boards, load_board, read_board
+
+GOOD = """
+title = "A board"
+source = "its manual"
+target = "cortex-m4"
+port = "cortex_m"
+run = "emulator"
+[[memory]]
+name = "flash"
+kind = "flash"
+origin = 0x0800_0000
+size_bytes = 0x1_0000
+[[memory]]
+name = "sram"
+kind = "ram"
+origin = 0x2000_0000
+size_bytes = 0x8000
+"""
+
+
+def write_board(folder: Path, text: str) -> Path:
+    """A board's folder with ``text`` as its description."""
+    folder.mkdir()
+    (folder / "board.toml").write_text(text)
+    return folder
+
+
+def test_the_boards_are_there() -> None:
+    names = ("emu_cortex_m0plus", "emu_cortex_m3", "emu_cortex_m33", "emu_cortex_m4")
+    assert list_boards() == (*names, "emu_cortex_m7", "host")
+
+
+@pytest.mark.parametrize("name", list_boards())
+def test_a_board_is_complete(name: str) -> None:
+    board = load_board(name)
+    assert board.name == name
+    if board.run == "host":
+        assert (board.memories, board.linker_script) == ((), None)
+    else:
+        assert board.memory("flash") == Memory("flash", "flash", 0, 4 << 20)
+        assert board.memory("ram") == Memory("ram", "ram", 0x2000_0000, 4 << 20)
+        assert board.linker_script is not None
+        assert board.clock_hz > 0
+
+
+def test_a_board_is_one_folder_anywhere(tmp_path: Path) -> None:
+    folder = write_board(tmp_path / "my_board", GOOD)
+    board = load_board(str(folder))
+    assert (board.name, board.target, board.stack_bytes) == ("my_board", "cortex-m4", 8192)
+    assert board.memory("ram").end == 0x2000_8000
+
+
+def test_a_board_may_have_its_own_linker_script(tmp_path: Path) -> None:
+    folder = write_board(tmp_path / "b", GOOD.replace("port =", 'linker_script = "b.ld"\nport ='))
+    with pytest.raises(InputError, match=r"the linker script does not exist; found b\.ld"):
+        read_board(folder)
+    (folder / "b.ld").write_text("")
+    assert read_board(folder).linker_script == folder / "b.ld"
+
+
+def test_an_unknown_board_points_at_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"unknown board 'emu_m4'; .*did you mean 'emu_cortex_m4'"):
+        load_board("emu_m4")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('"cortex-m4"', '"cortex-m5"', "field 'target' is wrong; expected one of cortex-m0plus"),
+        ('"cortex_m"', '"riscv"', "field 'port' is wrong; expected one of cortex_m, host"),
+        ("0x8000", '"32K"', "[memory 1]: field 'size_bytes' is wrong; expected a whole number"),
+        ("0x8000", "-8", "expected a whole number from 0 to 2^32-1; found -8"),
+        ("0x8000", "0x8001", "expected a multiple of 8; found 32769"),
+        ('"sram"', '"s ram"', "the name of a memory is no identifier; found s ram"),
+        ('"sram"', '"flash"', "two memories have the same name"),
+        ("0x2000_0000", "0x0800_8000", "memories 'flash' and 'sram' overlap"),
+        ('kind = "ram"', 'kind = "flash"', "the board has no memory of kind 'ram'"),
+        ("[[memory]]", "[memory]", "the file is not TOML"),
+        ("run =", "colour = 'red'\nrun =", "unknown field 'colour'"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, old: str, new: str, text: str) -> None:
+    assert old in GOOD
+    with pytest.raises(InputError) as error:
+        read_board(write_board(tmp_path / "b", GOOD.replace(old, new)))
+    assert text in str(error.value)
+
+
+def test_a_table_where_a_list_belongs_is_refused(tmp_path: Path) -> None:
+    text = GOOD[: GOOD.index("[[memory]]")] + "[memory]\nname = 'flash'\n"
+    with pytest.raises(InputError, match=r"expected a list of tables, written \[\[memory\]\]"):
+        read_board(write_board(tmp_path / "b", text))

@@ -1,0 +1,110 @@
+"""Targets: the ones that come with utvm, and the errors of a broken target file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utvm.support.errors import InputError
+from utvm.target.board import list_boards, load_board
+from utvm.target.target import list_targets, load_target, read_target
+
+GOOD = """
+title = "A processor"
+source = "its manual"
+cpu = "cortex-m4"
+arch = "armv7e-m"
+features = ["dsp"]
+cycle_model = "cortex-m4"
+default_board = "emu_cortex_m4"
+[clang]
+flags = ["-mcpu=cortex-m4"]
+[gcc]
+program = "gcc"
+flags = []
+"""
+
+
+def test_the_targets_are_there() -> None:
+    assert list_targets() == (
+        "cortex-m0plus",
+        "cortex-m3",
+        "cortex-m33",
+        "cortex-m4",
+        "cortex-m7",
+        "host",
+    )
+
+
+@pytest.mark.parametrize("name", list_targets())
+def test_a_target_names_a_board_of_its_own(name: str) -> None:
+    target = load_target(name)
+    assert target.name == name
+    assert target.default_board in list_boards()
+    assert load_board(target.default_board).target == name
+
+
+def test_features_and_flags_agree() -> None:
+    m0, m4 = load_target("cortex-m0plus"), load_target("cortex-m4")
+    assert (m0.has("dsp"), m0.has("unaligned"), m0.float_abi) == (False, False, "soft")
+    assert (m4.has("dsp"), m4.has("unaligned"), m4.float_abi) == (True, True, "hard")
+    for target in map(load_target, list_targets()):
+        if not target.is_native:
+            assert f"-mfloat-abi={target.float_abi}" in target.clang_flags
+            assert f"-mfloat-abi={target.float_abi}" in target.gcc_flags
+
+
+def test_an_unknown_target_points_at_the_nearest() -> None:
+    with pytest.raises(InputError) as error:
+        load_target("cortex_m4")
+    assert str(error.value) == (
+        "unknown target 'cortex_m4'; expected one of cortex-m0plus, cortex-m3, cortex-m33,"
+        " cortex-m4, cortex-m7, host; hint: did you mean 'cortex-m4'?"
+    )
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD)
+    target = read_target(path)
+    assert (target.name, target.features) == ("mine", frozenset({"dsp"}))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ('["dsp"]', '["dps"]', "unknown feature; expected one of thumb2,"),
+        ('["dsp"]', '"dsp"', "field 'features' is wrong; expected a list of strings; found _dsp_"),
+        ('title = "A processor"', "", "field 'title' is missing"),
+        (
+            'title = "A processor"',
+            "title = 3",
+            "field 'title' is wrong; expected a string; found 3",
+        ),
+        ('model = "cortex-m4"', 'model = "m4"', "field 'cycle_model' is wrong; expected one of"),
+        ("[gcc]", "colour = 'red'\n[gcc]", "[clang]: unknown field 'colour'"),
+        ("[clang]", "[clnag]", "field 'clang' is missing"),
+        ("[gcc]", "[gcc", "the file is not TOML; found Expected ']'"),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, old: str, new: str, text: str) -> None:
+    path = tmp_path / "mine.toml"
+    assert old in GOOD
+    path.write_text(GOOD.replace(old, new))
+    with pytest.raises(InputError) as error:
+        read_target(path)
+    assert str(path) in str(error.value)
+    assert text in str(error.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cannot be read; found No such file"):
+        read_target(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"cannot be read; found not UTF-8 text"):
+        read_target(path)
