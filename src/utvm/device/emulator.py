@@ -20,7 +20,7 @@ from utvm.device import emulator_faults as faults
 from utvm.device import emulator_hooks as hooks
 from utvm.device.elf import ElfImage
 from utvm.device.emulator_blocks import Block, BlockTable, cycle_model, owner_ranges, uses_float
-from utvm.device.emulator_core import LR_REGISTER, SP_REGISTER, Core, MemoryRegion
+from utvm.device.emulator_core import LR_REGISTER, R0_REGISTER, SP_REGISTER, Core, MemoryRegion
 from utvm.device.emulator_semihosting import Semihosting, open_files
 from utvm.support.errors import DeviceError
 
@@ -137,6 +137,7 @@ class _Run:
             mispredict_cycles=cycle_model(model).mispredict_cycles,
             stack_low=self.stack[0],
             lowest_sp=self.core.initial_sp,
+            r0_register=R0_REGISTER,
             sp_register=SP_REGISTER,
             lr_register=LR_REGISTER,
             emu_stop=emu_stop,
@@ -154,6 +155,8 @@ class _Run:
                 raise self._fault(error)
             match machine.stop:
                 case hooks.STOP_NEW_EDGE:
+                    if not core.in_thumb_state():
+                        raise faults.exception_fault(faults.NOT_THUMB, self.where())
                     self.table.extend(machine.current, machine.address, machine.size)
                 case hooks.STOP_RETURNED:
                     self._end_invocation()
@@ -165,6 +168,8 @@ class _Run:
                 case hooks.STOP_STACK:
                     low, high = self.stack
                     raise faults.stack_fault(self.where(), high - low, low, machine.lowest_sp)
+                case hooks.STOP_UNALIGNED:
+                    raise self._unaligned()
                 case hooks.STOP_INTERRUPT:
                     self._interrupt()
                 case _:
@@ -217,6 +222,13 @@ class _Run:
             address += instruction.size
         if uses_float(block) and not self.core.float_unit_is_on():
             raise faults.float_fault(self.where(block.address))
+
+    def _unaligned(self) -> DeviceError:
+        machine = self.machine
+        address, text = self.table.bulk_access(machine.address, machine.fault_size)
+        return faults.unaligned_fault(
+            self.where(address), text, machine.fault_size, machine.fault_address
+        )
 
     def _fault(self, error: str) -> DeviceError:
         machine = self.machine

@@ -18,7 +18,7 @@ from utvm.device.cycles_m0plus import CortexM0Plus
 from utvm.device.cycles_m4 import CortexM4
 from utvm.device.cycles_m7 import CortexM7
 from utvm.device.elf import ElfImage
-from utvm.device.emulator_decode import Instruction, Kind, decode_block
+from utvm.device.emulator_decode import PC, SP, Instruction, Kind, decode_block
 from utvm.support.errors import InputError
 
 
@@ -59,6 +59,7 @@ class Block:
     instructions: tuple[Instruction, ...]
     stack_drop: int  # how far below its entry value it pushes the stack pointer
     sets_stack: bool  # the stack pointer after it is known only by reading it
+    bases: int  # bit n: it moves words in bulk through rn as it is on entry
 
     @property
     def last(self) -> Instruction | None:
@@ -88,13 +89,14 @@ class BlockTable:
 
     def __post_init__(self) -> None:
         """The walk starts in an empty block that every reset comes from."""
-        self._add_node(Block(0, 0, (), 0, False), hooks.Node(owner=-1, branch=-1), self.model.start)
+        self._add_node(
+            Block(0, 0, (), 0, False, 0), hooks.Node(owner=-1, branch=-1), self.model.start
+        )
 
     def extend(self, current: int, address: int, size: int) -> None:
         """Adds the edge from node ``current`` to the block at ``address``."""
         came_from = self._nodes[current]
         block = self._block(address, size)
-        self.check(block)
         taken = _is_taken(came_from.block, address)
         cycles, state = 0, came_from.state_after
         last = came_from.block.last
@@ -109,12 +111,24 @@ class BlockTable:
         edge = hooks.Edge(address=address, size=size, node=node, leave_cycles=cycles, flags=flags)
         _check_memory(self.library.emulator_add_edge(self.machine, current, ctypes.byref(edge)))
 
+    def bulk_access(self, address: int, register: int) -> tuple[int, str]:
+        """Where a block at ``address`` first moves words in bulk through ``register``, and how."""
+        for block in self._blocks.values():
+            at = block.address
+            for instruction in block.instructions if at == address else ():
+                if _moves_in_bulk(instruction) and register in instruction.address:
+                    return at, instruction.text
+                at += instruction.size
+        return address, "this access"
+
     def _block(self, address: int, size: int) -> Block:
         key = (address, size)
         if key not in self._blocks:
             instructions = decode_block(self.read_code(address, size), address)
             drop, sets_stack = _stack_use(instructions)
-            self._blocks[key] = Block(address, size, instructions, drop, sets_stack)
+            block = Block(address, size, instructions, drop, sets_stack, _bases(instructions))
+            self.check(block)
+            self._blocks[key] = block
         return self._blocks[key]
 
     def _node(self, block: Block, state: Any) -> int:
@@ -123,6 +137,7 @@ class BlockTable:
             cycles, after = self.model.block(block.instructions, state)
             owner, starts = self._owner(block.address)
             flags = hooks.NODE_CHECKS_STACK if block.stack_drop else 0
+            flags |= hooks.NODE_CHECKS_BASES if block.bases else 0
             if starts:
                 measured = owner == hooks.OWNER_MEASURED
                 flags |= hooks.NODE_ENTERS_MEASURED if measured else hooks.NODE_ENTERS_OPERATOR
@@ -132,6 +147,7 @@ class BlockTable:
                 owner=owner,
                 branch=self._predictor(block),
                 stack_drop=block.stack_drop,
+                bases=block.bases,
                 flags=flags,
             )
             self._ids[key] = self._add_node(block, made, after)
@@ -190,6 +206,29 @@ def _stack_use(instructions: Sequence[Instruction]) -> tuple[int, bool]:
     return -lowest, False
 
 
+def _moves_in_bulk(instruction: Instruction) -> bool:
+    """Whether the access traps at an address that is no multiple of 4, on every core."""
+    is_float = instruction.words > 0 and instruction.mnemonic.startswith("v")
+    return instruction.kind is Kind.MULTIPLE or is_float
+
+
+def _bases(instructions: Sequence[Instruction]) -> int:
+    """The base registers of such accesses that still hold what they held on entry, as bits.
+
+    One that the block has moved by multiples of 4 counts as well: it is aligned as before.
+    """
+    changed: set[int] = {SP, PC}  # the stack pointer is always aligned
+    found = 0
+    for instruction in instructions:
+        base = instruction.address[0] if instruction.address else PC
+        if _moves_in_bulk(instruction) and base not in changed and not instruction.conditional:
+            found |= 1 << base
+        changed.update(instruction.results)
+        if instruction.base_update is not None and not _moves_in_bulk(instruction):
+            changed.add(instruction.base_update)
+    return found
+
+
 def uses_float(block: Block) -> bool:
     """Whether the block needs the floating-point unit switched on."""
     return any(instruction.mnemonic.startswith("v") for instruction in block.instructions)
@@ -199,6 +238,3 @@ def _check_memory(index: int) -> int:
     if index < 0:
         raise MemoryError("the emulator's block table")
     return index
-
-
-__all__ = ["CYCLE_MODELS", "Block", "BlockTable", "Kind", "cycle_model", "owner_ranges"]

@@ -2,7 +2,7 @@
 
 In: the name of a core, the board's memories, a linked program. Out: a ``Core`` to run, read and
 write. Unicorn is opened in plain Thumb mode, since its M-class mode always yields a Cortex-M33.
-Assumes a vector table at the start of the memory that holds the reset code.
+Assumes a vector table at the start of flash: the first executable memory that is not writable.
 """
 
 from __future__ import annotations
@@ -39,8 +39,10 @@ _MODELS = {
 }
 SP_REGISTER = arm_const.UC_ARM_REG_SP
 LR_REGISTER = arm_const.UC_ARM_REG_LR
+_XPSR_REGISTER = arm_const.UC_ARM_REG_CPSR
+_THUMB_STATE = 1 << 5
 _PC_REGISTER = arm_const.UC_ARM_REG_PC
-_R0 = arm_const.UC_ARM_REG_R0
+R0_REGISTER = arm_const.UC_ARM_REG_R0
 _PAGE = 4096
 _NOWHERE = 0xFFFFFFFF  # no instruction lies at an odd address: the run ends only by a stop
 
@@ -95,7 +97,7 @@ class Core:
             self._memory_at(segment.paddr, len(segment.data), str(image.path))
             self._memory_at(segment.vaddr, segment.memsz, str(image.path))
             self._uc.mem_write(segment.paddr, segment.data)
-        vectors = next((m for m in self.memories if m.executable), self.memories[0])
+        vectors = min(self.memories, key=lambda m: (not m.executable, m.writable))
         table = self._uc.mem_read(vectors.origin, 8)
         sp, pc = (int.from_bytes(table[at : at + 4], "little") for at in (0, 4))
         if not pc & 1 or self._find(pc & ~1, 2) is None or self._find(sp - 4, 4) is None:
@@ -170,11 +172,11 @@ class Core:
 
     def register(self, number: int) -> int:
         """Core register 0 to 12."""
-        value: int = self._uc.reg_read(_R0 + number)
+        value: int = self._uc.reg_read(R0_REGISTER + number)
         return value
 
     def set_register(self, number: int, value: int) -> None:
-        self._uc.reg_write(_R0 + number, value)
+        self._uc.reg_write(R0_REGISTER + number, value)
 
     @property
     def sp(self) -> int:
@@ -201,6 +203,10 @@ class Core:
                 where=f"{memory.name} at {address:#010x}",
             )
         self._uc.mem_write(address, data)
+
+    def in_thumb_state(self) -> bool:
+        """The only state a Cortex-M has; a jump to an even address leaves it, then all is lost."""
+        return bool(self._uc.reg_read(_XPSR_REGISTER) & _THUMB_STATE)
 
     def float_unit_is_on(self) -> bool:
         """Whether the program gave itself full access to coprocessors 10 and 11."""

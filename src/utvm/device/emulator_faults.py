@@ -35,6 +35,7 @@ _ACCESSES = {
         "look for a bad function pointer or a return address that was overwritten",
     ),
 }
+NOT_THUMB = 18
 # Numbers that Unicorn gives to the exceptions of the Arm profiles.
 _EXCEPTIONS = {
     1: ("executes an undefined instruction", "compile for this core"),
@@ -44,7 +45,7 @@ _EXCEPTIONS = {
         "uses the floating-point unit, which this core lacks or has switched off",
         "compile for this core, or enable it in CPACR at start",
     ),
-    18: ("branches to an address without the Thumb bit", "look for a bad function pointer"),
+    NOT_THUMB: ("branches to an address without the Thumb bit", "look for a bad function pointer"),
 }
 
 
@@ -77,6 +78,16 @@ def stack_fault(where: str, stack_bytes: int, low: int, lowest: int) -> DeviceEr
         expected=f"at most {stack_bytes} bytes of stack, down to {low:#010x}",
         found=f"stack pointer {lowest:#010x}",
         hint="give the program a larger stack, or look for endless recursion",
+    )
+
+
+def unaligned_fault(where: str, instruction: str, register: int, value: int) -> DeviceError:
+    return DeviceError(
+        "the program moves words at an address that is no multiple of 4",
+        where=where,
+        expected=f"an aligned base for {instruction}",
+        found=f"r{register} = {value:#010x}",
+        hint="align the buffer; LDM, LDRD and float accesses trap where LDR does not",
     )
 
 

@@ -23,8 +23,9 @@ from utvm.device.cache import cache_dir, cached_file
 from utvm.device.process import run_tool
 from utvm.support.errors import InternalError
 
-STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE, STOP_STACK, STOP_INTERRUPT = range(6)
-NODE_CHECKS_STACK, NODE_ENTERS_MEASURED, NODE_ENTERS_OPERATOR = 1, 2, 4
+STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE = 0, 1, 2, 3
+STOP_STACK, STOP_UNALIGNED, STOP_INTERRUPT = 4, 5, 6
+NODE_CHECKS_STACK, NODE_ENTERS_MEASURED, NODE_ENTERS_OPERATOR, NODE_CHECKS_BASES = 1, 2, 4, 8
 EDGE_TAKEN, EDGE_CALLS, EDGE_CHECKS_STACK = 1, 2, 4
 OWNER_INHERITED, OWNER_MEASURED = -1, 0
 
@@ -40,6 +41,7 @@ class Node(ctypes.Structure):
         ("owner", ctypes.c_int32),
         ("branch", ctypes.c_int32),
         ("stack_drop", ctypes.c_uint32),
+        ("bases", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("edges", ctypes.c_int32),
     )
@@ -99,8 +101,10 @@ class Machine(ctypes.Structure):
         ("mispredict_cycles", ctypes.c_int32),
         ("stack_low", ctypes.c_uint32),
         ("lowest_sp", ctypes.c_uint32),
+        ("r0_register", ctypes.c_int32),
         ("sp_register", ctypes.c_int32),
         ("lr_register", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
         ("emu_stop", ctypes.c_void_p),
         ("reg_read", ctypes.c_void_p),
         ("nodes", ctypes.c_void_p),
@@ -109,7 +113,7 @@ class Machine(ctypes.Structure):
         ("node_count", ctypes.c_int32),
         ("edge_count", ctypes.c_int32),
         ("predictor_count", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("reserved_2", ctypes.c_int32),
     )
 
 

@@ -14,8 +14,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE, STOP_STACK, STOP_INTERRUPT };
-enum { NODE_CHECKS_STACK = 1, NODE_ENTERS_MEASURED = 2, NODE_ENTERS_OPERATOR = 4 };
+enum {
+  STOP_NONE,
+  STOP_NEW_EDGE,
+  STOP_RETURNED,
+  STOP_SLICE,
+  STOP_STACK,
+  STOP_UNALIGNED,
+  STOP_INTERRUPT
+};
+enum {
+  NODE_CHECKS_STACK = 1,
+  NODE_ENTERS_MEASURED = 2,
+  NODE_ENTERS_OPERATOR = 4,
+  NODE_CHECKS_BASES = 8
+};
 enum { EDGE_TAKEN = 1, EDGE_CALLS = 2, EDGE_CHECKS_STACK = 4 };
 enum { OWNER_INHERITED = -1, OWNER_MEASURED = 0 };
 
@@ -34,6 +47,7 @@ struct node {
   int32_t owner;
   int32_t branch;      /* index of the predictor of the branch that ends it, or -1 */
   uint32_t stack_drop; /* how far below its value on entry the block pushes the stack pointer */
+  uint32_t bases;      /* bit n: the block moves words in bulk through rn as it is on entry */
   uint32_t flags;
   int32_t edges;
 };
@@ -63,13 +77,13 @@ struct machine {
   struct owner *owners;
   int32_t owner_count, mispredict_cycles;
   uint32_t stack_low, lowest_sp;
-  int32_t sp_register, lr_register;
+  int32_t r0_register, sp_register, lr_register, reserved;
   int (*emu_stop)(void *uc);
   int (*reg_read)(void *uc, int reg, void *value);
   struct node *nodes;
   struct edge *edges;
   uint8_t *predictors;
-  int32_t node_count, edge_count, predictor_count, reserved;
+  int32_t node_count, edge_count, predictor_count, reserved_2;
 };
 
 uint32_t emulator_machine_size(void) {
@@ -200,6 +214,21 @@ static bool stack_overflows(void *uc, struct machine *m, uint32_t drop) {
   return lowest < m->stack_low;
 }
 
+/* Unicorn lets these accesses pass at any address, but LDM, LDRD, VLDR and their like trap. */
+static bool unaligned_base(void *uc, struct machine *m, uint32_t bases) {
+  for (int n = 0; bases != 0; ++n, bases >>= 1) {
+    if ((bases & 1u) == 0)
+      continue;
+    uint32_t value = read_register(uc, m, n == 14 ? m->lr_register : m->r0_register + n);
+    if (value & 3u) {
+      m->fault_address = value;
+      m->fault_size = (uint32_t)n;
+      return true;
+    }
+  }
+  return false;
+}
+
 static void enter_operator(struct machine *m, const struct node *node, const struct edge *edge) {
   /* A loop that jumps back to the operator's first instruction is no call. */
   if (!(edge->flags & EDGE_CALLS) && m->owner == node->owner)
@@ -236,6 +265,10 @@ void emulator_on_block(void *uc, uint64_t address64, uint32_t size, struct machi
   if (((node->flags & NODE_CHECKS_STACK) || (edge->flags & EDGE_CHECKS_STACK)) &&
       stack_overflows(uc, m, node->stack_drop)) {
     stop(uc, m, STOP_STACK);
+    return;
+  }
+  if ((node->flags & NODE_CHECKS_BASES) && unaligned_base(uc, m, node->bases)) {
+    stop(uc, m, STOP_UNALIGNED);
     return;
   }
   if ((node->flags & NODE_ENTERS_MEASURED) && !m->measuring)
