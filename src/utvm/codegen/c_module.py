@@ -138,7 +138,9 @@ def _kernels(module: Module, plan: MemoryPlan, prefix: str) -> str:
         f"The kernels of the network {module.name}, in the order in which it runs them.",
         "Tensors are row-major; offsets are in elements.",
     )
-    includes = f'#include "{prefix}_kernels.h"\n\n#include "utvm/fixed_point.h"\n#include "utvm/math.h"\n'
+    includes = (
+        f'#include "{prefix}_kernels.h"\n\n#include "utvm/fixed_point.h"\n#include "utvm/math.h"\n'
+    )
     bodies = [_printer(module, plan, f).definition() for f in module.functions]
     return "\n".join([head, includes, *bodies])
 
@@ -270,5 +272,3 @@ int main(void) {{
   return got == 0 ? 0 : 1;
 }}
 """
-
-

@@ -220,7 +220,11 @@ def fold(expr: Expr) -> Expr:
             return a if not a.dtype.is_float else expr
         case Binary("+" | "-" as op, a, Imm(value=value)) if value < 0 and not a.dtype.is_float:
             return Binary("-" if op == "+" else "+", a, Imm(-value, a.dtype))
-        case Binary("*", a, Imm(value=1)) | Binary("*", Imm(value=1), a) | Binary("/", a, Imm(value=1)):
+        case (
+            Binary("*", a, Imm(value=1))
+            | Binary("*", Imm(value=1), a)
+            | Binary("/", a, Imm(value=1))
+        ):
             return a
         case Binary("and", a, b):
             return _fold_and(expr, a, b)

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Expr, Stmt
+from utvm.op.definition import Definition, Element
 from utvm.support.errors import ModelError
-
-if TYPE_CHECKING:
-    from utvm.op.builder import GraphBuilder
-    from utvm.op.definition import Definition, Element
 
 Arrays = Sequence[np.ndarray]
 Types = Sequence[TensorType]
@@ -38,7 +35,7 @@ class Op:
     ``infer(inputs, attrs)`` gives the result types or raises ModelError. For a quantized node only the
     shapes count: its element types are what the model declares.
     ``reference(inputs, attrs)`` is the exact meaning of a plain (not quantized) node.
-    ``legalize(builder, node)`` returns the names of replacement values, or None to keep the node.
+    ``legalize(builder, node)``, with a ``GraphBuilder``, returns the names of replacement values, or None to keep the node.
     ``elementwise``: output element i needs only element i (after broadcasting) of each input, so the
     operator can be fused behind another and may work in place.
     ``macs(inputs, outputs)`` counts multiply-accumulates. ``operands`` names the inputs; constants are
@@ -51,7 +48,7 @@ class Op:
     reference: Callable[[Arrays, Any], tuple[np.ndarray, ...]] | None = None
     compute: Callable[[Element], Expr] | None = None
     define: Callable[[Definition], tuple[Stmt, ...]] | None = None
-    legalize: Callable[[GraphBuilder, Node], tuple[str, ...] | None] | None = None
+    legalize: Callable[[Any, Node], tuple[str, ...] | None] | None = None
     elementwise: bool = False
     macs: Callable[[Types, Types], int] | None = None
     operands: tuple[str, ...] = ()

@@ -132,5 +132,3 @@ class GraphBuilder:
 def plain(value: Value) -> Value:
     """The value without its quantization."""
     return Value(value.name, value.type)
-
-

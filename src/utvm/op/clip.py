@@ -41,6 +41,4 @@ def _compute(element: Element) -> Expr:
     return value
 
 
-OP = Op(
-    "clip", ClipAttrs, infer_unary, reference=_reference, compute=_compute, elementwise=True
-)
+OP = Op("clip", ClipAttrs, infer_unary, reference=_reference, compute=_compute, elementwise=True)

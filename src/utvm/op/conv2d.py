@@ -95,9 +95,7 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
     zero = Imm(0.0, DType.FLOAT32) if d.buffers[0].dtype.is_float else Imm(
         attrs.input_zero_point, d.buffers[0].dtype
     )  # fmt: skip
-    stage, rows = padded_rows(
-        d, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, zero
-    )
+    stage, rows = padded_rows(d, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, zero)
     merge = d.flattenable and not stage and (kh, kw) == (1, 1) and attrs.strides == (1, 1)
     if merge:
         n, out_rows, out_columns = 1, 1, n * out_rows * out_columns
@@ -127,7 +125,9 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
     body = reduction(acc, bias, (("ky", kh), *taps.loops), update)
     shape = (n, out_rows, out_columns, filters)
     body += d.store((b, y, x, filter_index), Load(acc), shape=shape)
-    inner = grid(("g", "c"), (groups, share), body) if groups > 1 else grid(("c",), (filters,), body)
+    inner = (
+        grid(("g", "c"), (groups, share), body) if groups > 1 else grid(("c",), (filters,), body)
+    )
     return stage + grid(("n", "y", "x"), (n, out_rows, out_columns), inner)
 
 

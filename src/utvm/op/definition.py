@@ -109,7 +109,9 @@ def register(name: str, dtype: DType) -> Buffer:
     return Buffer(name, dtype, (), "register")
 
 
-def grid(names: tuple[str, ...], extents: tuple[int, ...], body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+def grid(
+    names: tuple[str, ...], extents: tuple[int, ...], body: tuple[Stmt, ...]
+) -> tuple[Stmt, ...]:
     """A nest of parallel loops, the first name outermost."""
     for name, extent in zip(reversed(names), reversed(extents), strict=True):
         body = (loop(Var(name), extent, *body, parallel=True),)

@@ -33,9 +33,7 @@ def legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         _operand(b, node.inputs[0], p, left.zero_point, (p.multiplier1, p.shift1)),
         _operand(b, node.inputs[1], p, right.zero_point, (p.multiplier2, p.shift2)),
     ], type(attrs)())  # fmt: skip
-    result = RequantizeAttrs(
-        out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point
-    )
+    result = RequantizeAttrs(out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
     return (requantize_pairs(b, total, [(p.multiplier, p.shift)], result),)
 
 

@@ -94,9 +94,7 @@ def _flat(buffer: Buffer, indices: tuple[Expr, ...]) -> Linear | None:
     return linear(offset)
 
 
-def _hoisted(
-    stmt: For, pointers: _Pointers, made: dict[tuple[Buffer, Expr], Buffer]
-) -> list[Stmt]:
+def _hoisted(stmt: For, pointers: _Pointers, made: dict[tuple[Buffer, Expr], Buffer]) -> list[Stmt]:
     """The loop behind the pointers it needs; those in ``made`` stand before it already."""
     start = stmt.start.value if isinstance(stmt.start, Imm) else 0
     accesses = _Accesses(stmt.var.name, int(start))
@@ -139,5 +137,3 @@ def _hoisted(
             inner = Store(*moved(inner.buffer, inner.indices), inner.value)
         body.append(inner)
     return [*new, replace(stmt, body=tuple(body))]
-
-

@@ -52,7 +52,10 @@ def lower(graph: Graph, find_op: FindOp) -> Module:
         function = kernel.lower()
         functions.append(function)
         calls.append(KernelCall(name, kernel.input_names, kernel.output_names))
-    used = {n for call in calls for n in call.inputs + call.outputs} | {*graph.inputs, *graph.outputs}
+    used = {n for call in calls for n in call.inputs + call.outputs} | {
+        *graph.inputs,
+        *graph.outputs,
+    }
     used |= set(aliases) | set(aliases.values())
     tensors = {name: _buffer(graph, name, "workspace") for name in graph.values if name in used}
     return Module(

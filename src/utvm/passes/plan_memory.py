@@ -72,7 +72,12 @@ def _in_place(module: Module, lives: dict[str, tuple[int, int]]) -> dict[str, st
         for k in function.in_place:
             operand = roots[k]
             same_size = _size(module, operand) == _size(module, result)
-            if operand in lives and lives[operand][1] == i and same_size and roots.count(operand) == 1:
+            if (
+                operand in lives
+                and lives[operand][1] == i
+                and same_size
+                and roots.count(operand) == 1
+            ):
                 shared[result] = operand
                 break
     return shared

@@ -61,9 +61,7 @@ def _region(stmt: For, buffer: str, rank: int) -> tuple[_Region, ...]:
     """What the body of a loop reads of a buffer, per axis."""
     inner = {s.var.name: s for s in statements(stmt.body) if isinstance(s, For)}
     reads = [
-        e.indices
-        for e in expressions(stmt.body)
-        if isinstance(e, Load) and e.buffer.name == buffer
+        e.indices for e in expressions(stmt.body) if isinstance(e, Load) and e.buffer.name == buffer
     ]
     if not reads:
         raise ScheduleError("the loop does not read the buffer", found=f"{buffer}, {stmt.var.name}")

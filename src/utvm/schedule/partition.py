@@ -36,9 +36,7 @@ def hoist_condition(function: Function, name: str) -> Function:
             return (stmt,)
         holds = _decided(stmt.body, dict.fromkeys(outer, TRUE))
         fails = _with_selects_false(stmt.body, outer)
-        return (
-            If(all_of(*outer), (replace(stmt, body=holds),), (replace(stmt, body=fails),)),
-        )
+        return (If(all_of(*outer), (replace(stmt, body=holds),), (replace(stmt, body=fails),)),)
 
     return _simplified(rewrite_loops(function, name, change))
 

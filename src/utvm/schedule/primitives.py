@@ -58,7 +58,9 @@ def rewrite_loops(function: Function, name: str, change: LoopChange) -> Function
 
     body = visit_body(function.body)
     if not found:
-        raise ScheduleError("no such loop", where=function.name, expected=_names(function), found=name)
+        raise ScheduleError(
+            "no such loop", where=function.name, expected=_names(function), found=name
+        )
     return replace(function, body=body)
 
 
@@ -141,7 +143,9 @@ def unroll_jam(function: Function, name: str) -> Function:
 
     def change(stmt: For) -> tuple[Stmt, ...]:
         if not stmt.parallel:
-            raise ScheduleError("only a parallel loop can be jammed", where=function.name, found=name)
+            raise ScheduleError(
+                "only a parallel loop can be jammed", where=function.name, found=name
+            )
         return _jam(list(_copies(stmt)))
 
     return _simplified(rewrite_loops(function, name, change))
@@ -197,7 +201,12 @@ def _jam(copies: list[tuple[Stmt, ...]]) -> tuple[Stmt, ...]:
 
 
 def _same_range(a: For, b: Stmt) -> bool:
-    return isinstance(b, For) and (a.var, a.start, a.stop, a.step) == (b.var, b.start, b.stop, b.step)
+    return isinstance(b, For) and (a.var, a.start, a.stop, a.step) == (
+        b.var,
+        b.start,
+        b.stop,
+        b.step,
+    )
 
 
 def _simplified(function: Function) -> Function:
@@ -211,5 +220,3 @@ def _names(function: Function) -> str:
 def writes(body: tuple[Stmt, ...], buffer: str) -> bool:
     """Whether a body stores to a buffer."""
     return any(isinstance(s, Store) and s.buffer.name == buffer for s in statements(body))
-
-
