@@ -1,4 +1,4 @@
-"""Builds small C programs with the runtime and runs them: natively, or on a QEMU board.
+"""Builds small C programs with the runtime and runs them: natively, on the emulator, or on QEMU.
 
 In goes a C file of this folder, a board and the input stream; out comes the output stream. QEMU is
 optional: a test that wants it skips with a reason where it is missing.
@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from utvm.device.crt import crt_include_dir, crt_sources
+from utvm.device.elf import read_elf
+from utvm.device.emulator import EmulatorResult, MemoryRegion, run_elf
 from utvm.device.host import run_host
 from utvm.device.link import build_elf
 from utvm.device.toolchain import find_toolchain
@@ -37,14 +39,47 @@ def build(source: Path, board_name: str, toolchain_name: str, folder: Path) -> P
     return build_elf(toolchain, target, board, sources, [crt_include_dir()], out)
 
 
-def run(program: Path, board_name: str, stream: bytes, folder: Path) -> bytes:
+def run(
+    program: Path, board_name: str, stream: bytes, folder: Path, *, qemu: bool = False
+) -> bytes:
     """What ``program`` writes when it reads ``stream``; it must end with status 0."""
     board = load_board(board_name)
     if board.run == "host":
         return run_host(program, stream)
-    done = run_qemu(program, board, stream, folder)
-    assert done.returncode == 0, done.stderr
-    return (folder / "utvm_out.bin").read_bytes()
+    if qemu:
+        done = run_qemu(program, board, stream, folder)
+        assert done.returncode == 0, done.stderr
+        return (folder / "utvm_out.bin").read_bytes()
+    result = run_emulator(program, board, stream)
+    assert result.exit_status == 0, result.console
+    return result.files["utvm_out.bin"]
+
+
+def run_emulator(program: Path, board: Board, stream: bytes) -> EmulatorResult:
+    """Run ``program`` on the emulator with the board's memories."""
+    target = load_target(board.target)
+    image = read_elf(program)
+    regions = [
+        MemoryRegion(
+            name=memory.name,
+            origin=memory.origin,
+            size=memory.size_bytes,
+            writable=memory.kind == "ram",
+            executable=True,
+        )
+        for memory in board.memories
+    ]
+    low, top = (image.symbols[f"__utvm_stack_{end}"].address for end in ("low", "top"))
+    return run_elf(
+        image,
+        cpu=target.cpu,
+        cycle_model=target.cycle_model,
+        memories=regions,
+        stack=(low, top),
+        files={"utvm_in.bin": stream},
+        measure="main",
+        operators=(),
+    )
 
 
 def run_qemu(

@@ -28,12 +28,14 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Floats], 
     return lambda name, x: evaluate(program, "host", name, x, folder)
 
 
-def evaluate(program: Path, board: str, name: str, x: Floats, folder: Path) -> Floats:
+def evaluate(
+    program: Path, board: str, name: str, x: Floats, folder: Path, *, qemu: bool = False
+) -> Floats:
     """The function called ``name`` on every element of ``x``."""
     padded = np.zeros(-(-len(x) // BLOCK) * BLOCK, np.float32)
     padded[: len(x)] = x
     stream = np.uint32(FUNCTIONS.index(name)).tobytes() + padded.tobytes()
-    return np.frombuffer(run(program, board, stream, folder), np.float32)[: len(x)]
+    return np.frombuffer(run(program, board, stream, folder, qemu=qemu), np.float32)[: len(x)]
 
 
 def samples() -> Floats:
@@ -145,15 +147,18 @@ def test_special_values(native: Callable[[str, Floats], Floats], name: str) -> N
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
-@pytest.mark.parametrize("board", ["emu_cortex_m3", "emu_cortex_m4"])
+@pytest.mark.parametrize(
+    ("board", "qemu"),
+    [("emu_cortex_m0plus", False), ("emu_cortex_m4", False), ("emu_cortex_m7", True)],
+)
 def test_devices_give_the_same_bits_as_the_host(
-    native: Callable[[str, Floats], Floats], board: str, toolchain: str, tmp_path: Path
+    native: Callable[[str, Floats], Floats], board: str, qemu: bool, toolchain: str, tmp_path: Path
 ) -> None:
     """With the FPU and without: soft float rounds as hardware does."""
     program = build(HERE / "math_driver.c", board, toolchain, tmp_path)
     x = samples()[::101]
     for name in FUNCTIONS:
-        got = evaluate(program, board, name, x, tmp_path)
+        got = evaluate(program, board, name, x, tmp_path, qemu=qemu)
         want = native(name, x)
         numbers = ~np.isnan(want)
         np.testing.assert_array_equal(np.isnan(got), np.isnan(want), err_msg=name)

@@ -11,16 +11,17 @@ from tests.crt.programs import HERE, build, run
 CHECKS = 72 * 5 * (1 + 5 * 5)
 
 
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
 @pytest.mark.parametrize(
-    ("board", "toolchain"),
+    ("board", "qemu"),
     [
-        ("host", "zig"),
-        ("emu_cortex_m3", "gcc"),
-        ("emu_cortex_m4", "zig"),
-        ("emu_cortex_m4", "gcc"),
+        ("host", False),
+        ("emu_cortex_m0plus", False),
+        ("emu_cortex_m4", False),
+        ("emu_cortex_m3", True),
     ],
 )
-def test_memory_functions(board: str, toolchain: str, tmp_path: Path) -> None:
+def test_memory_functions(board: str, qemu: bool, toolchain: str, tmp_path: Path) -> None:
     program = build(HERE / "mem_driver.c", board, toolchain, tmp_path)
-    checks = run(program, board, b"", tmp_path)
+    checks = run(program, board, b"", tmp_path, qemu=qemu)
     assert int.from_bytes(checks, "little") == CHECKS

@@ -47,10 +47,19 @@ def compile_text(text: str, board_name: str, toolchain_name: str, folder: Path) 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
 @pytest.mark.parametrize("board", list_boards())
-def test_every_board_builds(board: str, toolchain: str, tmp_path: Path) -> None:
+def test_every_board_builds_and_runs(board: str, toolchain: str, tmp_path: Path) -> None:
     program = build(HELLO, board, toolchain, tmp_path)
-    if load_board(board).run == "host" or load_board(board).qemu_machine:
-        assert run(program, board, STREAM, tmp_path) == hello_output()
+    assert run(program, board, STREAM, tmp_path) == hello_output()
+
+
+QEMU_BOARDS = [name for name in list_boards() if load_board(name).qemu_machine]
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+@pytest.mark.parametrize("board", QEMU_BOARDS)
+def test_the_same_program_runs_on_qemu(board: str, toolchain: str, tmp_path: Path) -> None:
+    program = build(HELLO, board, toolchain, tmp_path)
+    assert run(program, board, STREAM, tmp_path, qemu=True) == hello_output()
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
