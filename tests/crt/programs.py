@@ -35,7 +35,7 @@ def build(source: Path, board_name: str, toolchain_name: str, folder: Path) -> P
     except ToolchainError as error:
         pytest.skip(str(error))
     out = folder / f"{source.stem}_{board_name}_{toolchain_name}.elf"
-    sources = [source, *crt_sources(board)]
+    sources = [source, *crt_sources(target, board)]
     return build_elf(toolchain, target, board, sources, [crt_include_dir()], out)
 
 

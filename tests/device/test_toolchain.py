@@ -196,7 +196,9 @@ def test_a_gcc_like_compiler_is_taken_by_path(tmp_path: Path) -> None:
     assert "gcc" in toolchain.version()
     board = load_board("emu_cortex_m4")
     out = tmp_path / "hello.elf"
-    build_elf(toolchain, target, board, [HELLO, *crt_sources(board)], [crt_include_dir()], out)
+    build_elf(
+        toolchain, target, board, [HELLO, *crt_sources(target, board)], [crt_include_dir()], out
+    )
     assert out.exists()
 
 

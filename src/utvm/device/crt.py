@@ -1,6 +1,6 @@
 """Which files of the C runtime a build needs; the runtime ships as package data in ``utvm/crt``.
 
-In goes a board, out come the paths of C sources and of the folder with the public headers. Every
+In go a target and a board, out come the paths of C sources and of the folder with the public headers. Every
 program gets the platform layer of the board's port and the float functions; unused functions are
 dropped by the linker.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from utvm.target.board import Board
+from utvm.target.target import Target
 
 CRT = Path(__file__).parents[1] / "crt"
 
@@ -19,10 +20,10 @@ def crt_include_dir() -> Path:
     return CRT / "include"
 
 
-def crt_sources(board: Board) -> list[Path]:
+def crt_sources(target: Target, board: Board) -> list[Path]:
     """The runtime's sources for a program on ``board``, in link order."""
     port = sorted((CRT / "port" / board.port).glob("*.c"))
     shared = [CRT / "src" / "math.c"]
-    if board.linker_script is not None:  # a native program has the C library's mem* functions
+    if not target.is_native:  # a native program has the C library's mem* functions
         shared.append(CRT / "src" / "mem.c")
     return [*port, *shared]
