@@ -1,8 +1,8 @@
 """Which files of the C runtime a build needs; the runtime ships as package data in ``utvm/crt``.
 
-In go a target and a board, out come the paths of C sources and of the folder with the public headers. Every
-program gets the platform layer of the board's port and the float functions; unused functions are
-dropped by the linker.
+In go a target and a board, out come the paths of C sources and of the folder with the public
+headers. Every program gets the platform layer of the board's port and the float functions; unused
+functions are dropped by the linker.
 """
 
 from __future__ import annotations
