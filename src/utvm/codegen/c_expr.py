@@ -1,8 +1,8 @@
 """Loop IR expressions as C99 text.
 
-In: an expression. Out: C that computes exactly it and compiles without conversion warnings: what C's integer promotion does
-silently (int8 to int32) stays silent, every narrowing is a cast. Operands are parenthesized by
-precedence. Buffer elements are addressed by flat row-major offsets.
+In: an expression. Out: C that computes exactly it and compiles without conversion warnings: what
+C's integer promotion does silently (int8 to int32) stays silent, every narrowing is a cast.
+Operands are parenthesized by precedence. Buffer elements are addressed by flat row-major offsets.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from utvm.ir.rewrite import simplify, simplify_index
 
 ATOM, UNARY, ADD = 20, 15, 12
 _PRECEDENCE = {
-    "*": 13, "/": 13, "%": 13, "+": ADD, "-": ADD, "<<": 11, ">>": 11, "<": 10, "<=": 10, ">": 10, ">=": 10,
-    "==": 9, "!=": 9, "&": 8, "^": 7, "|": 6, "and": 5, "or": 4,
+    "*": 13, "/": 13, "%": 13, "+": ADD, "-": ADD, "<<": 11, ">>": 11,
+    "<": 10, "<=": 10, ">": 10, ">=": 10, "==": 9, "!=": 9, "&": 8, "^": 7, "|": 6, "and": 5, "or": 4,
 }  # fmt: skip
 _C_OPERATORS = {"and": "&&", "or": "||"}
 _CALLS = {

@@ -1,7 +1,8 @@
 """Loop IR functions as C99 functions.
 
-In: a scheduled ``Function``. Out: the text of one C function with a comment that says which operator it is. Parameters
-are the operands, the results and one workspace pointer; constant arrays are reached by their global names.
+In: a scheduled ``Function``. Out: the text of one C function with a comment that says which
+operator it is. Parameters are the operands, the results and one workspace pointer; constant arrays
+are reached by their global names.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class FunctionPrinter:
                 at = text(offset)
                 sum_ = name if at == "0" else f"{name} + {text(offset, 12)}"
                 yield f"{pad}{qualifier}{pointer.dtype.c_name} *const {pointer.name} = {sum_};"
-            case Store(buffer, indices, value):
+            case Store():
                 yield from self._store(stmt, depth)
             case For(var, start, stop, body, step):
                 increment = f"{var.name}++" if step == 1 else f"{var.name} += {step}"

@@ -1,14 +1,12 @@
 """A lowered network as C99 source files.
 
-In: the module, its memory plan. Out: file names and texts: the public header, the kernels, the constants, the
-ahead-of-time ``run`` function, and a ``main`` for boards. The same module gives the same bytes. C names are
-made of a prefix and names of the compiler's own, so nothing of the model's text reaches C but through
-``identifier`` and ``printable``.
+In: the module, its memory plan. Out: file names and texts: the public header, the kernels, the
+constants, the ahead-of-time ``run`` function, and a ``main`` for boards. The same module gives the
+same bytes. C names are made of a prefix and names of the compiler's own, so nothing of the model's
+text reaches C but through ``identifier`` and ``printable``.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -20,9 +18,12 @@ from utvm.ir.memory import MemoryPlan
 from utvm.support.text import identifier
 
 _KEYWORDS = frozenset(
-    "auto break case char const continue default do double else enum extern float for goto if inline int long "
-    "register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while "
-    "bool true false asm typeof main int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t".split()
+    """
+    auto break case char const continue default do double else enum extern float for goto if inline
+    int long register restrict return short signed sizeof static struct switch typedef union
+    unsigned void volatile while bool true false asm typeof main int8_t int16_t int32_t int64_t
+    uint8_t uint16_t uint32_t uint64_t
+    """.split()  # noqa: SIM905
 )
 
 
@@ -68,7 +69,8 @@ def _header(module: Module, prefix: str) -> str:
     guard = f"{prefix.upper()}_H"
     inputs = "\n".join(_member(module, n, f, "const ") for n, f in _members(module.inputs))
     outputs = "\n".join(_member(module, n, f, "") for n, f in _members(module.outputs))
-    return f"""{_banner(f"The network {module.name}: its inputs, its outputs and the function that runs it.")}
+    what = f"The network {module.name}: its inputs, its outputs and the function that runs it."
+    return f"""{_banner(what)}
 #ifndef {guard}
 #define {guard}
 
@@ -196,10 +198,6 @@ def _run(module: Module, plan: MemoryPlan, prefix: str) -> str:
         for side, names in (("inputs", module.inputs), ("outputs", module.outputs))
         if f"{side}->" not in calls
     )
-    signature = (
-        f"int32_t {prefix}_run(const struct {prefix}_inputs *inputs, "
-        f"const struct {prefix}_outputs *outputs) {{"
-    )
     signature = wrap_arguments(
         f"int32_t {prefix}_run(",
         [f"const struct {prefix}_inputs *inputs", f"const struct {prefix}_outputs *outputs"],
@@ -233,7 +231,7 @@ def _address(module: Module, plan: MemoryPlan, name: str) -> str:
 def _main(module: Module, prefix: str) -> str:
     """The program for a board: input records in, output records out, until the input ends."""
     head = _banner(
-        f"A program that runs the network {module.name} on each record of the platform's input stream.",
+        f"A program that runs the network {module.name} on the records of the input stream.",
         "A record is the inputs in order; what it answers is the outputs in order.",
     )
     buffers, reads, writes = [], [], []

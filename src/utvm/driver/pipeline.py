@@ -1,7 +1,8 @@
 """The compiler, stage by stage: ``compile_graph`` lists every one in order.
 
-In: a graph as an importer made it, and a target. Out: ``Compiled``, with the C sources and everything that was decided on
-the way. ``load_model`` picks the importer by the file's name. Nothing here runs a toolchain or a device.
+In: a graph as an importer made it, and a target. Out: ``Compiled``, with the C sources and
+everything that was decided on the way. ``load_model`` picks the importer by the file's name.
+Nothing here runs a toolchain or a device.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from utvm.schedule.default import schedule_function
 from utvm.target.target import Target
 
 Observer = Callable[[str, Graph | Module], None]
-"""Called after every stage with its name and result: for ``--print-after``, verifiers and progress."""
+"""Called after every stage with its name and result: for ``--print-after``, verifiers and progress.
+"""
 
 
 @dataclass(frozen=True, eq=False)

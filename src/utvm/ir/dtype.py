@@ -1,7 +1,7 @@
 """Element types of tensors and scalar expressions, shared by both IRs.
 
-A ``DType`` knows its NumPy type, its C99 name, its size and its range. ``bool`` is stored as one byte,
-as in TFLite. Nothing here depends on any other part of the compiler.
+A ``DType`` knows its NumPy type, its C99 name, its size and its range. ``bool`` is stored as one
+byte, as in TFLite. Nothing here depends on any other part of the compiler.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The graph IR: a network as SSA values and operators, in frozen dataclasses.
 
 A ``Graph`` is a list of ``Node`` in execution order. Values are named; names are C identifiers that
-the importer made, never text of the model as it stood. A value carries its shape, its element type and, where
-the model gives it, its quantization. ``legalize`` turns quantized nodes into plain integer ones, so
-after it no value carries quantization. ``fuse_ops`` labels nodes with the kernel (``group``) they are part of.
-Transformations are functions from Graph to Graph; nothing is edited in place.
+the importer made, never text of the model as it stood. A value carries its shape, its element type
+and, where the model gives it, its quantization. ``legalize`` turns quantized nodes into plain
+integer ones, so after it no value carries quantization. ``fuse_ops`` labels nodes with the kernel
+(``group``) they are part of. Transformations are functions from Graph to Graph; nothing is edited
+in place.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ class Value:
 
 @dataclass(frozen=True)
 class Attrs:
-    """Base of every operator's attributes: a frozen dataclass of plain values and tuples of them."""
+    """Base of every operator's attributes: a frozen dataclass of plain values and tuples of them.
+    """
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The scalar intrinsics of the loop IR: what each ``Call`` means.
 
 An intrinsic is data: its name, its operand and result types and its exact meaning as a NumPy
-function. ``utvm.codegen`` holds the C text of each, and the tests run both on random and extreme operands.
+function. ``utvm.codegen`` holds the C text of each, and the tests run both on random and extreme
+operands.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ I32, I64, F32 = DType.INT32, DType.INT64, DType.FLOAT32
 
 @dataclass(frozen=True)
 class Intrinsic:
-    """A pure scalar function. ``meaning`` is for people; ``tests/codegen`` checks the C against NumPy."""
+    """A pure scalar function. ``meaning`` is for people; ``tests/codegen`` checks the C against
+    NumPy.
+    """
 
     name: str
     args: tuple[DType, ...]
@@ -30,8 +33,9 @@ INTRINSICS = {
             "requantize",
             (I32, I32, I32),
             I32,
-            "x * multiplier * 2^(shift-31), rounded twice as gemmlowp does: the left shift (wrapping), the "
-            "rounding doubling high multiply, the rounding right shift (half away from zero)",
+            "x * multiplier * 2^(shift-31), rounded twice as gemmlowp does: the left shift "
+            "(wrapping), the rounding doubling high multiply, the rounding right shift (half away "
+            "from zero)",
         ),
         Intrinsic(
             "requantize_right",
@@ -43,9 +47,17 @@ INTRINSICS = {
             "requantize_wide",
             (I64, I32, I32),
             I32,
-            "the same for a 48-bit accumulator of int16 kernels: the multiplier is rounded to 15 bits "
-            "and there is one rounding, half up",
+            "the same for a 48-bit accumulator of int16 kernels: the multiplier is rounded to 15 "
+            "bits and there is one rounding, half up",
         ),
+        Intrinsic(
+            "requantize_double",
+            (I64, I32, I32),
+            I32,
+            "x times the double with these two words, rounded once, halves away from zero, "
+            "saturated",
+        ),
+        Intrinsic("mulhi", (I32, I32), I32, "ab / 2^32, rounded down"),
         Intrinsic("mulhi_rounding", (I32, I32), I32, "saturating (2ab + 2^31) / 2^32"),
         Intrinsic(
             "shift_right_rounding", (I32, I32), I32, "x / 2^n, halves away from zero, 0 <= n <= 31"

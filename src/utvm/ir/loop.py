@@ -1,10 +1,10 @@
 """The loop IR: kernels as loops, loads, stores and scalar expressions, in frozen dataclasses.
 
-A ``Function`` computes one fused group of operators. Buffers are multi-dimensional and row-major; their
-``scope`` says where they live. A body is a tuple of statements; a ``Let`` or ``Alloc`` is visible in the rest
-of its body. Integer expressions wrap nowhere: a schedule may assume that no int32 overflows,
-except in the intrinsics that say so. Schedules (``utvm.schedule``) are rewrites of this IR; ``utvm.codegen``
-prints it as C. Everything is immutable and compares by value.
+A ``Function`` computes one fused group of operators. Buffers are multi-dimensional and row-major;
+their ``scope`` says where they live. A body is a tuple of statements; a ``Let`` or ``Alloc`` is
+visible in the rest of its body. Integer expressions wrap nowhere: a schedule may assume that no
+int32 overflows, except in the intrinsics that say so. Schedules (``utvm.schedule``) are rewrites of
+this IR; ``utvm.codegen`` prints it as C. Everything is immutable and compares by value.
 """
 
 from __future__ import annotations
@@ -174,7 +174,8 @@ class For(Stmt):
     """``for var in range(start, stop, step)``.
 
     ``parallel`` promises that the iterations touch different memory, so that they may be reordered,
-    jammed or run together; a reduction loop is not parallel. The verifier checks the promise where it can.
+    jammed or run together; a reduction loop is not parallel. The verifier checks the promise where
+    it can.
     """
 
     var: Var
@@ -213,8 +214,8 @@ class Alloc(Stmt):
 class View(Stmt):
     """A pointer into a buffer at a flat element offset, for the rest of this body.
 
-    Made by ``hoist_addresses`` after scheduling: ``pointer`` is a one-dimensional buffer whose element 0 is
-    element ``offset`` of ``base``.
+    Made by ``hoist_addresses`` after scheduling: ``pointer`` is a one-dimensional buffer whose
+    element 0 is element ``offset`` of ``base``.
     """
 
     pointer: Buffer
@@ -242,9 +243,10 @@ class Comment(Stmt):
 class Function:
     """One kernel: reads ``inputs``, writes ``outputs``, may use ``workspace`` and ``constants``.
 
-    ``comment`` lines head the C function: operator, shapes, quantization. ``macs`` counts multiply-accumulates
-    of the operator's definition, however it is scheduled. ``in_place`` lists the inputs whose memory the result may take:
-    each of their elements is read just before the same element of the result is written, and never again.
+    ``comment`` lines head the C function: operator, shapes, quantization. ``macs`` counts
+    multiply-accumulates of the operator's definition, however it is scheduled. ``in_place`` lists
+    the inputs whose memory the result may take: each of their elements is read just before the same
+    element of the result is written, and never again.
     """
 
     name: str
@@ -272,8 +274,8 @@ class KernelCall:
 class Module:
     """Every kernel of a network, the order of their calls, and the values between them.
 
-    ``tensors`` are the values in memory, ``aliases`` names those that are another's memory in a different shape;
-    ``constants`` holds constant arrays by buffer name.
+    ``tensors`` are the values in memory, ``aliases`` names those that are another's memory in a
+    different shape; ``constants`` holds constant arrays by buffer name.
     """
 
     name: str

@@ -1,7 +1,8 @@
-"""The memory plan: where every value between kernels lies. Made by ``plan_memory``, read by ``codegen``.
+"""The memory plan: where every value between kernels lies. Made by ``plan_memory``, read by
+``codegen``.
 
-Offsets are bytes in one static arena. Graph inputs and outputs are the caller's buffers and have no offset. Values that are aliases
-of another have none either; ask for their root.
+Offsets are bytes in one static arena. Graph inputs and outputs are the caller's buffers and have no
+offset. Values that are aliases of another have none either; ask for their root.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Placement:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """``values`` by root name, ``workspaces`` by kernel; ``in_place`` kernels overwrite an operand."""
+    """``values`` by root name, ``workspaces`` by kernel; ``in_place`` kernels overwrite an operand.
+    """
 
     arena_bytes: int
     values: Mapping[str, Placement]

@@ -1,9 +1,9 @@
 """Walking and rewriting loop IR: generic maps, substitution and constant folding.
 
-``map_expr`` and ``map_body`` rebuild a tree bottom-up through a function; everything else here and most
-passes are written with them. ``fold`` normalizes: literals are computed, neutral elements
-dropped, conditions that are decided removed. ``linear`` reads an index expression as
-``constant + sum(coefficient * variable)``, and ``from_linear`` writes it back in one canonical order, which is
+``map_expr`` and ``map_body`` rebuild a tree bottom-up through a function; everything else here and
+most passes are written with them. ``fold`` normalizes: literals are computed, neutral elements
+dropped, conditions that are decided removed. ``linear`` reads an index expression as ``constant +
+sum(coefficient * variable)``, and ``from_linear`` writes it back in one canonical order, which is
 what makes equal addresses look equal.
 """
 

@@ -1,8 +1,8 @@
 """``dense``: a fully connected layer, x [B, I] times weights [O, I] transposed, plus bias [O].
 
-Plain form: integers accumulate into ``accumulator``; weights minus ``weight_zero_point``. ``legalize`` folds the
-input's zero point into the bias and emits ``requantize`` behind. TFLite's kernel computes one multiplier from
-float products, which differs from conv2d's in the last bits (``quantize_params``).
+Plain form: integers accumulate into ``accumulator``; weights minus ``weight_zero_point``.
+``legalize`` folds the input's zero point into the bias and emits the rescale behind, which TFLite's
+reference kernel does by a double product with one rounding, unlike the convolutions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,12 @@ from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Definition, cast, grid, reduction, register
-from utvm.op.quantized import finish_float, plain_operands, requantize_channels
+from utvm.op.fixed_point import Int64Array
+from utvm.op.quantize_conv import fully_connected_params, fully_connected_rescale
+from utvm.op.quantize_params import Activation
+from utvm.op.quantized import PlainOperands, finish_float, plain_operands, quant_of
+from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear
+from utvm.op.requantize_double import emit_double
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,46 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         accumulator=plain.attrs["accumulator"],
     )
     total = b.emit("dense", plain.inputs, attrs, node.name)
-    return (requantize_channels(b, node, total),)
+    return (_rescaled(b, node, total, plain),)
+
+
+def _rescaled(b: GraphBuilder, node: Node, total: str, plain: PlainOperands) -> str:
+    """TFLite's reference kernel rescales by a double; ``requantize_linear`` equals it in integers.
+    """
+    x, weight = node.inputs[:2]
+    quantization = b.quantization(weight)
+    assert quantization is not None
+    out = quant_of(b.value(node.outputs[0]))
+    p = fully_connected_params(
+        quant_of(b.value(x)),
+        quantization.scales,
+        quantization.zero_point,
+        out,
+        Activation(node.attrs.activation),  # type: ignore[attr-defined]
+    )
+    rescale = Rescale(
+        lambda acc: fully_connected_rescale(acc, p),
+        p.scales,
+        p.zero_point,
+        p.qmin,
+        p.qmax,
+        out.dtype,
+    )
+    result = emit_linear(b, total, rescale, _range(b, plain), by_sign=True)
+    return result or emit_double(b, total, rescale)
+
+
+def _range(b: GraphBuilder, plain: PlainOperands) -> tuple[Int64Array, Int64Array]:
+    """The accumulator's range per output; the widest possible for weights known only at run time.
+    """
+    x, weight, bias = plain.inputs
+    weights, constant = b.constant_of(weight), b.constant_of(bias)
+    outputs, depth = b.type_of(weight).shape
+    if weights is None or constant is None:
+        reach = np.full(outputs, min(depth * 255 * 255 + (1 << 24), (1 << 31) - 1), np.int64)
+        return -reach, reach
+    difference = weights.astype(np.int64) - plain.attrs["weight_zero_point"]
+    return accumulator_range(difference, constant.astype(np.int64), b.type_of(x).dtype)
 
 
 def _macs(inputs: Types, outputs: Types) -> int:

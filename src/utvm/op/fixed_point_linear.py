@@ -24,6 +24,8 @@ from utvm.op.fixed_point import INT32_MAX, INT32_MIN, Int64Array, int64_of, satu
 _SEARCH_RADIUS = 3
 # t << shift and acc * multiplier both stay inside int64.
 _MAX_SHIFT = 45
+# An addend is about (zero point + 1/2) << shift; no more bits than these above the shift are tried.
+_ADDEND_BITS = 10
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,8 @@ def _with_addends(
         (low, np.minimum(high, -1)),
         (np.maximum(low, 0), high),
     ]
-    bounds = [_addend_interval(multipliers, targets, steps, *half) for half in halves]
+    limit = np.int64(1) << (shifts + _ADDEND_BITS)
+    bounds = [_addend_interval(multipliers, targets, steps, *half, limit) for half in halves]
     addends: list[int] = []
     negative_addends: list[int] = []
     for channel in range(len(multipliers)):
@@ -152,9 +155,12 @@ def _addend_interval(
     steps: Int64Array,
     low: Int64Array,
     high: Int64Array,
+    limit: Int64Array,
 ) -> tuple[Int64Array, Int64Array]:
-    """Per channel, the least and greatest addend that keep every step where it is in low..high."""
-    limit = np.int64(1) << 62
+    """Per channel, the least and greatest addend that keep every step where it is in low..high.
+
+    An addend that only one side bounds is looked for up to ``limit``.
+    """
     # At a step the output is reached; one accumulator before it, it is not.
     at = targets - np.maximum(steps, low) * multipliers
     before = targets - (np.minimum(steps, high + 1) - 1) * multipliers - 1

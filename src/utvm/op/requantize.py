@@ -2,9 +2,10 @@
 
     y = clamp(scale((x - input_zero_point) << left_shift) + output_zero_point, low, high)
 
-where ``scale`` multiplies by ``multiplier * 2^(shift - 31)`` with the rounding of the reference kernels (see
-``fixed_point``). Operands: x (int32, or int64 for the kernels with int16 activations), multiplier and shift (int32, one
-element, or one per channel of the last axis). This is where every quantized network passes through.
+where ``scale`` multiplies by ``multiplier * 2^(shift - 31)`` with the rounding of the reference
+kernels (see ``fixed_point``). Operands: x (int32, or int64 for the kernels with int16 activations),
+multiplier and shift (int32, one element, or one per channel of the last axis). This is where every
+quantized network passes through.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from utvm.op.fixed_point import (
 class RequantizeAttrs(Attrs):
     """``dtype``: the result's type; ``low``/``high``: its bounds, inclusive.
 
-    ``right``: the shift operand counts bits to the right, all in [1, 31]; the instruction sequence is shorter.
+    ``right``: the shift operand counts bits to the right, all in [1, 31]; the instruction sequence
+    is shorter.
     """
 
     dtype: str

@@ -1,6 +1,7 @@
 """bind-loads: in straight-line register code every element is loaded once and named.
 
-Runs after scheduling. Within a run of stores to registers nothing can change memory, so equal loads have equal values:
+Runs after scheduling. Within a run of stores to registers nothing can change memory, so equal loads
+have equal values:
 
     acc_0 = acc_0 + in[r] * w[r];  acc_1 = acc_1 + in[r] * w[144 + r]
     ---

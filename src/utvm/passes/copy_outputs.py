@@ -1,7 +1,8 @@
 """copy-outputs: every graph output gets memory of its own.
 
-An output that is a graph input, a constant, or an alias (by reshape) of one of these or of another output, is replaced by a ``copy`` of it.
-After this pass the memory planner may place an output and all its aliases in the caller's output buffer.
+An output that is a graph input, a constant, or an alias (by reshape) of one of these or of another
+output, is replaced by a ``copy`` of it. After this pass the memory planner may place an output and
+all its aliases in the caller's output buffer.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """fold-constants: nodes whose operands are all known are computed by their NumPy reference.
 
-Shape arithmetic (SHAPE, STRIDED_SLICE, PACK in front of RESHAPE) disappears here. Quantized nodes wait for
-``legalize``. Results above a size limit stay, so that a small model cannot ask for much memory.
+Shape arithmetic (SHAPE, STRIDED_SLICE, PACK in front of RESHAPE) disappears here. Quantized nodes
+wait for ``legalize``. Results above a size limit stay, so that a small model cannot ask for much
+memory.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """fuse-ops: nodes are grouped into kernels; only values between kernels get memory.
 
-A kernel is one anchor (any operator) followed by elementwise operators on its result. An elementwise node
-joins the kernel that makes one of its operands when nothing else reads that operand and the shape stays; other
-operands made by purely elementwise kernels, likewise read nowhere else, are drawn in too. So a convolution takes
-its requantization, its activation and the residual addition behind it:
+A kernel is one anchor (any operator) followed by elementwise operators on its result. An
+elementwise node joins the kernel that makes one of its operands when nothing else reads that
+operand and the shape stays; other operands made by purely elementwise kernels, likewise read
+nowhere else, are drawn in too. So a convolution takes its requantization, its activation and the
+residual addition behind it:
 
     %1 = conv2d(...)            @conv2d_1
     %2 = requantize(%1, ...)    @conv2d_1
@@ -55,7 +56,8 @@ def fuse_ops(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
 def _operand_kernels(
     graph: Graph, node: Node, making: dict[str, _Kernel], readers: dict[str, int]
 ) -> list[_Kernel]:
-    """The kernels that ``node`` continues: at most one with an anchor, first; the rest elementwise."""
+    """The kernels that ``node`` continues: at most one with an anchor, first; the rest elementwise.
+    """
     shape = graph.outputs_of(node)[0].shape
     anchored: list[_Kernel] = []
     elementwise: list[_Kernel] = []

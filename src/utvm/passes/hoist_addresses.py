@@ -1,8 +1,8 @@
 """hoist-addresses: what an address does not owe to the innermost loop is computed before it.
 
-Runs last on each function. Loads and stores in a loop without inner loops become elements of pointers that are
-made once per run of the loop. Accesses that differ by a constant share a pointer, so that the
-constant becomes the instruction's offset:
+Runs last on each function. Loads and stores in a loop without inner loops become elements of
+pointers that are made once per run of the loop. Accesses that differ by a constant share a pointer,
+so that the constant becomes the instruction's offset:
 
     for r: acc += in[y * 512 + x * 16 + r] * w[c * 144 + r]
     ---

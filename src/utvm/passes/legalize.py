@@ -1,8 +1,8 @@
 """legalize: quantized and composite operators become plain ones.
 
-In: a graph as imported. Out: a graph in which no value carries quantization and every operator has a ``compute``
-or ``define``. Each operator's own ``legalize`` does the work (``utvm/op/<name>.py``); this pass walks
-the nodes and rewires their results. Before and after, for one int8 convolution:
+In: a graph as imported. Out: a graph in which no value carries quantization and every operator has
+a ``compute`` or ``define``. Each operator's own ``legalize`` does the work (``utvm/op/<name>.py``);
+this pass walks the nodes and rewires their results. Before and after, for one int8 convolution:
 
     %y: int8 q = conv2d(%x: int8 q, %w: int8 q, %b) {activation=relu}
     ---
@@ -59,7 +59,9 @@ def _round(graph: Graph, find_op: Callable[[str], Op]) -> tuple[Graph, bool]:
 
 
 def _with_old_names(graph: Graph, renamed: dict[str, str]) -> Graph:
-    """The graph where a replacement bears the name of what it replaced, if nothing else needs that name."""
+    """The graph where a replacement bears the name of what it replaced, if nothing else needs that
+    name.
+    """
     made = {name for node in graph.nodes for name in node.outputs}
     names = {new: old for old, new in renamed.items() if new in made and old not in graph.values}
 

@@ -1,9 +1,10 @@
 """lower: fused kernels of the graph become functions of the loop IR.
 
-In: a plain, fused graph. Out: a ``Module`` with one unscheduled ``Function`` per kernel. An anchor with ``define`` lays out its own
-loops and calls ``store`` per element; ``store`` evaluates the elementwise nodes behind it as ``Let``s and stores the
-kernel's result. Kernels of ``compute`` operators only get a plain nest over the result. Constants of one
-element become literals; the others become constant arrays named after their values.
+In: a plain, fused graph. Out: a ``Module`` with one unscheduled ``Function`` per kernel. An anchor
+with ``define`` lays out its own loops and calls ``store`` per element; ``store`` evaluates the
+elementwise nodes behind it as ``Let``s and stores the kernel's result. Kernels of ``compute``
+operators only get a plain nest over the result. Constants of one element become literals; the
+others become constant arrays named after their values.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """plan-memory: every value between kernels gets an offset in one static arena.
 
-A value lives from the call that writes it to the last call that reads it; a workspace lives during its call. Things whose
-lives overlap must not overlap in memory. Largest first, each at the lowest offset that is free during
-its life (first fit by decreasing size). An elementwise operand whose life ends where the result's begins lends its place to it.
+A value lives from the call that writes it to the last call that reads it; a workspace lives during
+its call. Things whose lives overlap must not overlap in memory. Largest first, each at the lowest
+offset that is free during its life (first fit by decreasing size). An elementwise operand whose
+life ends where the result's begins lends its place to it.
 """
 
 from __future__ import annotations

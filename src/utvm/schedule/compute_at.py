@@ -1,7 +1,9 @@
-"""compute-at: a buffer computed in full before a nest is computed piece by piece inside one of its loops.
+"""compute-at: a buffer computed in full before a nest is computed piece by piece inside one of its
+loops.
 
-Only the part that one iteration reads is computed, in a buffer of that size: line buffers. The part is found from the
-index expressions, which must be linear. What neighbouring iterations share is computed again.
+Only the part that one iteration reads is computed, in a buffer of that size: line buffers. The part
+is found from the index expressions, which must be linear. What neighbouring iterations share is
+computed again.
 
     rows[0..34] = f                      for y: rows[0..3] = f(y + ...)
     for y: use rows[y + ky]              ---

@@ -1,8 +1,9 @@
 """Default schedules: how each kernel's loops run when nobody has tuned them.
 
-In: an unscheduled function and the target. Out: the scheduled function. One row per operator in ``SCHEDULES``; kernels without a row run as
-defined, with their loops over conditions partitioned. Schedules look at loops by the names that definitions give them:
-n y x c around ky kx r (or i), g for groups, pad_y pad_x for line copies.
+In: an unscheduled function and the target. Out: the scheduled function. One row per operator in
+``SCHEDULES``; kernels without a row run as defined, with their loops over conditions partitioned.
+Schedules look at loops by the names that definitions give them: n y x c around ky kx r (or i), g
+for groups, pad_y pad_x for line copies.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from utvm.target.target import Target
 
 @dataclass(frozen=True)
 class Blocking:
-    """Register blocks: output ``columns`` and ``channels`` at once, ``depth`` taps per iteration."""
+    """Register blocks: output ``columns`` and ``channels`` at once, ``depth`` taps per iteration.
+    """
 
     columns: int
     channels: int

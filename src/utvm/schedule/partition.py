@@ -1,7 +1,8 @@
 """Conditions taken out of loops: ``hoist_condition`` and ``partition``.
 
-Padding is defined with a condition per element. ``hoist_condition`` takes conditions that do not depend on a loop out of it;
-``partition`` cuts a loop where its remaining conditions change, so that no iteration asks:
+Padding is defined with a condition per element. ``hoist_condition`` takes conditions that do not
+depend on a loop out of it; ``partition`` cuts a loop where its remaining conditions change, so that
+no iteration asks:
 
     for x in 0..34: r[x] = (1 <= x and x < 33) ? in[x - 1] : 0
     ---
@@ -11,6 +12,7 @@ Padding is defined with a condition per element. ``hoist_condition`` takes condi
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 from utvm.ir.loop import Binary, Expr, For, Function, If, Imm, Select, Stmt, all_of
 from utvm.ir.rewrite import (
@@ -51,7 +53,7 @@ def partition(function: Function, name: str) -> Function:
         bounds = {c: b for c in _conditions(stmt.body) if (b := _bound(c, name)) is not None}
         cuts = sorted({begin, end} | {b for b in bounds.values() if begin < b < end})
         parts: list[Stmt] = []
-        for low, high in zip(cuts, cuts[1:], strict=False):
+        for low, high in pairwise(cuts):
             facts = {c: _holds(c, bound, low) for c, bound in bounds.items()}
             body = _decided(stmt.body, facts)
             parts.append(replace(stmt, start=Imm(low), stop=Imm(high), body=body))
@@ -107,7 +109,9 @@ def _decided(body: tuple[Stmt, ...], facts: dict[Expr, Expr]) -> tuple[Stmt, ...
 
 
 def _with_selects_false(body: tuple[Stmt, ...], conditions: list[Expr]) -> tuple[Stmt, ...]:
-    """The body where not all of ``conditions`` hold: every select that needs them takes its second value."""
+    """The body where not all of ``conditions`` hold: every select that needs them takes its second
+    value.
+    """
     wanted = set(conditions)
 
     def change(expr: Expr) -> Expr:

@@ -1,8 +1,9 @@
 """Schedule primitives: rewrites of loop IR that keep its meaning, with the field's names.
 
-Each takes a ``Function`` and names of loops and gives a new ``Function``; an illegal request is a ScheduleError that says why.
-A name addresses every loop that bears it, because splitting copies bodies into tails. ``split`` of loop ``x``
-makes ``x`` (stepping), ``x_i`` inside it, and ``x_t`` for the remainder.
+Each takes a ``Function`` and names of loops and gives a new ``Function``; an illegal request is a
+ScheduleError that says why. A name addresses every loop that bears it, because splitting copies
+bodies into tails. ``split`` of loop ``x`` makes ``x`` (stepping), ``x_i`` inside it, and ``x_t``
+for the remainder.
 
     for x in 0..10: B(x)         split(x, 4)      for x in 0..8 step 4: for x_i in 0..4: B(x + x_i)
                                                   for x_t in 8..10: B(x_t)
@@ -81,7 +82,8 @@ def extent(stmt: For) -> int:
 
 
 def split(function: Function, name: str, factor: int) -> Function:
-    """Loops ``name`` in steps of ``factor``, around ``name_i``; the remainder becomes ``name_t``."""
+    """Loops ``name`` in steps of ``factor``, around ``name_i``; the remainder becomes ``name_t``.
+    """
     if factor < 1:
         raise ScheduleError("a loop is split by a positive factor", found=str(factor))
 

@@ -30,7 +30,7 @@ class UtvmError(Exception):
         self.expected = expected
         self.found = found
         self.hint = hint
-        super().__init__(str(self))
+        super().__init__(what)
 
     def __str__(self) -> str:
         parts = [f"{self.where}: {self.what}" if self.where else self.what]

@@ -16,8 +16,8 @@ _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]+")
 def printable(text: str, limit: int = 60) -> str:
     """``text`` with everything but plain ASCII words replaced by ``_``, cut at ``limit``.
 
-    Slashes, stars, quotes, backslashes and control characters never survive, so the result can stand in
-    a C comment, on a terminal or in HTML text that escapes ``<`` and ``&``.
+    Slashes, stars, quotes, backslashes and control characters never survive, so the result can
+    stand in a C comment, on a terminal or in HTML text that escapes ``<`` and ``&``.
     """
     safe = _UNSAFE.sub("_", text).replace("??", "_")
     return safe if len(safe) <= limit else safe[: limit - 3] + "..."

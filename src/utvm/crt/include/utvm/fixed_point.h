@@ -50,6 +50,11 @@ static inline int32_t utvm_shift_left_saturating(int32_t x, int32_t n) {
   return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
 }
 
+/* The high word of ab. */
+static inline int32_t utvm_mulhi(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b) >> 32);
+}
+
 /* The high word of 2ab, halves up; only INT32_MIN * INT32_MIN saturates. */
 static inline int32_t utvm_mulhi_rounding(int32_t a, int32_t b) {
   const int64_t high = ((int64_t)a * b + ((int64_t)1 << 30)) >> 31;
@@ -86,6 +91,29 @@ static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_
   const int32_t reduced = multiplier < 0x7FFF0000 ? (multiplier + (1 << 15)) >> 16 : 0x7FFF;
   const int32_t total = 15 - shift;
   return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
+}
+
+/* x times the double whose high and low words are given, rounded to the nearest integer, halves away
+ * from zero, saturated. */
+static inline int32_t utvm_requantize_double(int64_t x, int32_t high, int32_t low) {
+  union {
+    uint64_t bits;
+    double value;
+  } scale;
+  double product;
+  double fraction;
+  int32_t whole;
+  scale.bits = ((uint64_t)(uint32_t)high << 32) | (uint32_t)low;
+  product = (double)x * scale.value;
+  if (product >= 2147483647.0) {
+    return INT32_MAX;
+  }
+  if (product <= -2147483648.0) {
+    return INT32_MIN;
+  }
+  whole = (int32_t)product;
+  fraction = product - (double)whole;
+  return whole + (fraction >= 0.5) - (fraction <= -0.5);
 }
 
 /* Leading zero bits of x read as unsigned; 32 for 0. */

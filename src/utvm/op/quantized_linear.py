@@ -1,0 +1,104 @@
+"""Legalization of a weighted sum's rescale to ``requantize_linear``, where that is exact.
+
+The accumulator's range follows from the constant weights and bias. Within it ``fixed_point_linear``
+finds one multiply-add per channel that equals the reference rescale, or says that there is none.
+The accumulator is shifted up as far as is needed and as its range allows, so that the low word of
+the addend can be dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.op.builder import GraphBuilder
+from utvm.op.fixed_point import Int64Array, int64_of
+from utvm.op.fixed_point_linear import LinearForm, linear_form
+from utvm.op.requantize_linear import RequantizeLinearAttrs
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """A reference rescale: the function on accumulators (channels last), its real factors, its
+    range.
+    """
+
+    function: Callable[[Int64Array], Int64Array]
+    scales: tuple[float, ...]
+    zero_point: int
+    low: int
+    high: int
+    dtype: DType
+
+
+def accumulator_range(
+    weights: Int64Array, bias: Int64Array, x_type: DType
+) -> tuple[Int64Array, Int64Array]:
+    """Least and greatest sum per filter; ``weights`` [filters, taps] less their zero point.
+
+    Padding taps hold an input value too, so every tap lies in the range of ``x_type``.
+    """
+    at_low, at_high = weights * x_type.minimum, weights * x_type.maximum
+    low = bias + np.minimum(at_low, at_high).sum(axis=1)
+    high = bias + np.maximum(at_low, at_high).sum(axis=1)
+    return low, high
+
+
+def emit_linear(
+    b: GraphBuilder,
+    total: str,
+    rescale: Rescale,
+    acc_range: tuple[Int64Array, Int64Array],
+    *,
+    by_sign: bool,
+) -> str | None:
+    """``requantize_linear`` behind ``total``; None where no exact constants exist.
+
+    ``by_sign`` allows a second addend for negative accumulators, which costs three instructions.
+    """
+    if rescale.dtype.bits > 8:
+        return None
+    channels = max(len(rescale.scales), len(acc_range[0]))
+    scales = tuple(np.broadcast_to(np.array(rescale.scales), channels).tolist())
+    form = linear_form(
+        rescale.function, scales, acc_range, rescale.zero_point, rescale.low, rescale.high
+    )
+    if form is None or (form.addends != form.negative_addends and not by_sign):
+        return None
+    largest = max(int(np.abs(bound).max()) for bound in acc_range)
+    for left in range(32 - largest.bit_length()):
+        operands = _high_words(form, left)
+        if operands is not None:
+            break
+    else:
+        return None
+    attrs = RequantizeLinearAttrs(rescale.dtype.value, rescale.low, rescale.high, left)
+    names = [b.constant(_shortest(data), "rescale") for data in operands]
+    return b.emit("requantize_linear", [total, *names], attrs)
+
+
+def _high_words(form: LinearForm, left: int) -> list[Int64Array] | None:
+    """Multiplier, addend, shift (and negative addend) after dropping 32 bits; None if they count.
+    """
+    shifts = int64_of(form.shifts) + left - 32
+    if np.any(shifts < 0) or np.any(shifts > 31):
+        return None
+    addends = [form.addends]
+    if form.negative_addends != form.addends:
+        addends.append(form.negative_addends)
+    words: list[Int64Array] = []
+    for addend in addends:
+        scaled = int64_of(addend)
+        low_bits = 32 - left
+        if np.any(scaled & ((1 << low_bits) - 1)) or np.any(np.abs(scaled >> low_bits) >= 1 << 30):
+            return None
+        words.append(scaled >> low_bits)
+    return [int64_of(form.multipliers), words[0], shifts, *words[1:]]
+
+
+def _shortest(data: Int64Array) -> np.ndarray:
+    """int32, as one element if all are equal."""
+    return (data[:1] if np.all(data == data[0]) else data).astype(np.int32)

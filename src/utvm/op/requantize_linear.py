@@ -1,0 +1,79 @@
+"""``requantize_linear``: a rescale to a narrow type by one multiply-add and one shift.
+
+    y = clamp((high_word((x << left_shift) * multiplier) + addend) >> shift, low, high)
+
+``fixed_point_linear`` finds constants for which this equals the reference kernels' rescale, with
+its two roundings (or its double product) and the zero point, on every accumulator that can occur.
+On Arm it is SMMLA and ASR. Operands: x (int32), multiplier, addend, shift (int32, one element or
+one per channel of the last axis), and, only where halves round away from zero on both sides,
+another addend for negative x.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Attrs, TensorType
+from utvm.ir.loop import Binary, Call, Cast, Expr, Imm, Select, clamp
+from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.definition import Element
+from utvm.op.fixed_point import int64_of
+
+
+@dataclass(frozen=True)
+class RequantizeLinearAttrs(Attrs):
+    """``dtype``: the result's type; ``low``/``high``: its bounds, inclusive."""
+
+    dtype: str
+    low: int
+    high: int
+    left_shift: int = 0
+
+
+def _infer(inputs: Types, attrs: RequantizeLinearAttrs) -> tuple[TensorType, ...]:
+    expect_inputs(inputs, 4, 5)
+    x = inputs[0]
+    channels = x.shape[-1] if x.shape else 1
+    expect(x.dtype is DType.INT32, "only an int32 accumulator is rescaled so", "int32", x)
+    for operand in inputs[1:]:
+        expect(operand.dtype is DType.INT32, "constants of the rescale are int32", found=operand)
+        expect(
+            operand.shape in ((1,), (channels,)),
+            "one constant or one per channel",
+            f"[1] or [{channels}]",
+            operand,
+        )
+    return (TensorType(x.shape, DType(attrs.dtype)),)
+
+
+def _reference(inputs: Arrays, attrs: RequantizeLinearAttrs) -> tuple[np.ndarray, ...]:
+    x, multiplier, addend, shift = (int64_of(operand) for operand in inputs[:4])
+    if len(inputs) == 5:
+        addend = np.where(x < 0, int64_of(inputs[4]), addend)
+    scaled = (((x << attrs.left_shift) * multiplier >> 32) + addend) >> shift
+    return (np.clip(scaled, attrs.low, attrs.high).astype(DType(attrs.dtype).numpy),)
+
+
+def _compute(element: Element) -> Expr:
+    attrs = element.attrs
+    x, multiplier, addend, shift = (element.arg(i) for i in range(4))
+    if len(element.inputs) == 5:
+        addend = Select(Binary("<", x, Imm(0)), element.arg(4), addend)
+    shifted = x * (1 << attrs.left_shift) if attrs.left_shift else x
+    high = Call("mulhi", (shifted, multiplier), DType.INT32)
+    value = element.bind((high + addend) >> shift)
+    return Cast(DType(attrs.dtype), clamp(value, attrs.low, attrs.high))
+
+
+OP = Op(
+    "requantize_linear",
+    RequantizeLinearAttrs,
+    _infer,
+    reference=_reference,
+    compute=_compute,
+    elementwise=True,
+    operands=("x", "multiplier", "addend", "shift", "negative_addend"),
+)
