@@ -78,7 +78,7 @@ class Instruction:
 _DISASSEMBLER = Cs(CS_ARCH_ARM, CS_MODE_THUMB | CS_MODE_MCLASS | CS_MODE_V8)
 
 _CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le")
-_INVERSE = {a: b for i, a in enumerate(_CONDITIONS) for b in (_CONDITIONS[i ^ 1],)}
+_INVERSE = {name: _CONDITIONS[at ^ 1] for at, name in enumerate(_CONDITIONS)}
 _REGISTERS = {f"r{n}": n for n in range(16)} | {f"s{n}": 16 + n for n in range(32)}
 _REGISTERS |= {"sb": 9, "sl": 10, "fp": 11, "ip": 12, "sp": SP, "lr": LR, "pc": PC}
 
@@ -108,17 +108,32 @@ _NARROW = re.compile(r"ldr(ex)?(s?[bh])t?|lda(ex)?[bh]|ldrex[bh]")
 
 
 def decode_block(code: bytes, address: int) -> tuple[Instruction, ...]:
-    """The instructions of ``code``; stops short where the bytes are no instruction."""
+    """The instructions of ``code``. Bytes that capstone does not know count as well."""
     decoded: list[Instruction] = []
     pending: list[str] = []  # conditions of the if-then block, last first
-    for _, size, name, operands in _DISASSEMBLER.disasm_lite(code, address):
-        condition = pending.pop() if pending else ""
-        decoded.append(_parse(name, operands, size, condition))
-        if name.startswith("it") and name.strip("te") == "i":
-            first = operands.strip()
-            marks = reversed("t" + name[2:])
-            pending = [first if m == "t" else _INVERSE.get(first, "") for m in marks]
+    at = 0
+    while at < len(code):
+        for _, size, name, operands in _DISASSEMBLER.disasm_lite(code[at:], address + at):
+            decoded.append(_parse(name, operands, size, pending.pop() if pending else ""))
+            if decoded[-1].mnemonic == "it":
+                pending = _conditions(name, operands)
+            at += size
+        if at < len(code):
+            size = min(_width(code[at:]), len(code) - at)
+            decoded.append(Instruction("unknown", code[at : at + size].hex(), size, Kind.OTHER))
+            at += size
     return tuple(decoded)
+
+
+def _conditions(name: str, first: str) -> list[str]:
+    """The conditions that ``ittee ne`` and the like give to what follows, last first."""
+    marks = reversed(name[1:])
+    return [first if mark == "t" else _INVERSE.get(first, "") for mark in marks]
+
+
+def _width(code: bytes) -> int:
+    """Bytes of the Thumb instruction at the start of ``code``, known or not."""
+    return 4 if len(code) > 1 and code[1] >= 0xE8 else 2
 
 
 @lru_cache(maxsize=1 << 16)
