@@ -26,7 +26,9 @@ from utvm.support.text import identifier, printable
 # Names in generated code stay short: fused operators have names of hundreds of characters.
 NAME_LIMIT = 33
 # Paddings, axes, sizes: nobody needs more numbers than this in one operand.
-MAX_INTEGERS = 4096
+MAX_INTEGERS = 256
+# One line of an error stays readable whatever numbers the file holds.
+FOUND_LIMIT = 100
 
 # How converters call what reads a weight, after the name of the layer.
 _PATH_NOISE = ("", "ReadVariableOp", "resource")
@@ -235,13 +237,19 @@ class OpContext:
     # Errors
 
     def broken(self, what: str, *, expected: object = "", found: object = "") -> ModelError:
-        return ModelError(what, where=self.operator.where, expected=str(expected), found=str(found))
+        return ModelError(
+            what, where=self.operator.where, expected=_cut(expected), found=_cut(found)
+        )
 
     def unsupported(
         self, what: str, *, expected: object = "", found: object = "", hint: str = ""
     ) -> UnsupportedError:
         return UnsupportedError(
-            what, where=self.operator.where, expected=str(expected), found=str(found), hint=hint
+            what,
+            where=self.operator.where,
+            expected=str(expected),
+            found=_cut(found),
+            hint=hint,
         )
 
     def _where_input(self, position: int) -> str:
@@ -258,6 +266,11 @@ class OpContext:
         if position >= len(indices) or indices[position] < 0:
             return ""
         return f" ({printable(self._tensors[indices[position]].name, 40)})"
+
+
+def _cut(part: object) -> str:
+    text = str(part)
+    return text if len(text) <= FOUND_LIMIT else f"{text[:FOUND_LIMIT]}..."
 
 
 def short_name(name: str) -> str:

@@ -20,6 +20,8 @@ from utvm.op.reshape import ReshapeAttrs
 Pair = tuple[int, int]
 
 _SAME, _VALID = 0, 1
+# TensorType of the schema.
+_INT32 = 2
 
 
 def conv_2d(ctx: OpContext) -> None:
@@ -31,8 +33,30 @@ def conv_2d(ctx: OpContext) -> None:
         dilation=dilation,
         padding=window_padding(ctx, x[1:3], weight[1:3], strides, dilation),
         activation=ctx.activation(),
+        int32_bias=_has_int32_bias(ctx),
     )
     ctx.emit("conv2d", ctx.names(0, 1, 2), attrs)
+
+
+def depthwise_conv_2d(ctx: OpContext) -> None:
+    """The weights' channels are the result's; ``depth_multiplier`` may only say the same."""
+    x, weight = ctx.shape(0, rank=4), ctx.shape(1, rank=4)
+    check_weights(ctx, 1, 2)
+    multiplier = ctx.integer("depth_multiplier", 0) or weight[3] // x[3]
+    if weight[0] != 1 or weight[3] != x[3] * multiplier:
+        raise ctx.broken(
+            "the weights do not fit the input",
+            expected=f"[1, rows, columns, {x[3] * multiplier}]",
+            found=list(weight),
+        )
+    strides, dilation = _strides(ctx), _dilation(ctx)
+    attrs = Conv2dAttrs(
+        strides=strides,
+        dilation=dilation,
+        padding=window_padding(ctx, x[1:3], weight[1:3], strides, dilation),
+        activation=ctx.activation(),
+    )
+    ctx.emit("depthwise_conv2d", ctx.names(0, 1, 2), attrs)
 
 
 def fully_connected(ctx: OpContext) -> None:
@@ -123,6 +147,11 @@ def _text(tensor: Tensor) -> str:
     if quantization is None:
         return "none"
     return f"scale {quantization.scale:g}, zero point {quantization.zero_point}"
+
+
+def _has_int32_bias(ctx: OpContext) -> bool:
+    """Whether int16 activations accumulate in 32 bits; the bias's own type does not say so."""
+    return ctx.integer("quantized_bias_type") == _INT32
 
 
 def _strides(ctx: OpContext) -> Pair:

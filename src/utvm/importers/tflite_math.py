@@ -9,6 +9,7 @@ from __future__ import annotations
 from utvm.importers.tflite_context import OpContext
 from utvm.op.cast import CastAttrs
 from utvm.op.elementwise import BinaryAttrs
+from utvm.op.softmax import SoftmaxAttrs
 
 
 def sum_of_two(ctx: OpContext) -> None:
@@ -31,6 +32,13 @@ def plain_binary(ctx: OpContext) -> None:
 def plain_unary(ctx: OpContext) -> None:
     """Operators without attributes whose name is the schema's."""
     ctx.emit(ctx.operator.name.lower(), ctx.names(0))
+
+
+def softmax(ctx: OpContext) -> None:
+    beta = ctx.real("beta")
+    if beta <= 0:
+        raise ctx.broken("beta is not positive", expected="a positive number", found=beta)
+    ctx.emit("softmax", ctx.names(0), SoftmaxAttrs(beta))
 
 
 def cast(ctx: OpContext) -> None:

@@ -15,6 +15,7 @@ from utvm.importers import tflite_arrays, tflite_layers, tflite_math
 from utvm.importers.tflite_context import OpContext
 from utvm.importers.tflite_model import Tensor
 from utvm.ir.dtype import DType
+from utvm.op.quantize_types import REFERENCE_TYPES
 
 Signature = tuple[tuple[str, ...], str]
 
@@ -46,9 +47,14 @@ def _to(results: Iterable[tuple[str, str]]) -> tuple[Signature, ...]:
     return tuple(((source,), t) for source, targets in results for t in targets.split())
 
 
+def _kernels(name: str, operands: int = 1) -> tuple[Signature, ...]:
+    """Operands and results of one type, those of the reference kernel of that name."""
+    types = (dtype.value for dtype in DType if dtype in REFERENCE_TYPES[name])
+    return _same(" ".join(types), operands)
+
+
 ANY = "float32 int8 uint8 int16 int32 int64 uint16 uint32 bool"
 QUANTIZED = "float32 int8 uint8 int16"
-NUMBERS = "float32 int8 uint8 int16 int32 int64"
 # Input, weights, bias -> result.
 WEIGHTED: tuple[Signature, ...] = (
     (("float32", "float32", "float32"), "float32"),
@@ -70,10 +76,17 @@ QUANTIZE = _to(
 )
 
 ROWS: dict[str, Row] = {
-    "ADD": Row(tflite_math.sum_of_two, _same(NUMBERS, 2), operands=(0, 1), is_arithmetic=True),
+    "ADD": Row(tflite_math.sum_of_two, _kernels("ADD", 2), operands=(0, 1), is_arithmetic=True),
     "CAST": Row(tflite_math.cast, _to((t, ANY) for t in ANY.split())),
     "CONV_2D": Row(
         tflite_layers.conv_2d, WEIGHTED, operands=(0, 1, 2), is_arithmetic=True, weight_axis=0
+    ),
+    "DEPTHWISE_CONV_2D": Row(
+        tflite_layers.depthwise_conv_2d,
+        WEIGHTED[:4],
+        operands=(0, 1, 2),
+        is_arithmetic=True,
+        weight_axis=3,
     ),
     "EXPAND_DIMS": Row(tflite_arrays.reshape, _same(ANY)),
     "FULLY_CONNECTED": Row(
@@ -85,8 +98,9 @@ ROWS: dict[str, Row] = {
     ),
     "RESHAPE": Row(tflite_arrays.reshape, _same(ANY)),
     "SHAPE": Row(tflite_arrays.shape, _to((t, "int32 int64") for t in ANY.split())),
+    "SOFTMAX": Row(tflite_math.softmax, SOFTMAX, is_arithmetic=True),
     "SQUEEZE": Row(tflite_arrays.reshape, _same(ANY)),
-    "SUB": Row(tflite_math.sum_of_two, _same(NUMBERS, 2), operands=(0, 1), is_arithmetic=True),
+    "SUB": Row(tflite_math.sum_of_two, _kernels("SUB", 2), operands=(0, 1), is_arithmetic=True),
 }
 
 
