@@ -65,6 +65,12 @@ INTRINSICS = {
         Intrinsic("shift_left_saturating", (I32, I32), I32, "x * 2^n, saturated, 0 <= n <= 31"),
         Intrinsic("shift_left_wrapping", (I32, I32), I32, "x * 2^n modulo 2^32, 0 <= n <= 31"),
         Intrinsic("clz", (I32,), I32, "leading zero bits of x as unsigned; 32 for 0"),
+        Intrinsic(
+            "one_over_one_plus",
+            (I32,),
+            I32,
+            "1 / (1 + x) in Q0.31 for 0 <= x < 1, by gemmlowp's three Newton steps",
+        ),
         Intrinsic("exp", (F32,), F32, "e^x"),
         Intrinsic("log", (F32,), F32, "the natural logarithm"),
         Intrinsic("tanh", (F32,), F32, "the hyperbolic tangent"),

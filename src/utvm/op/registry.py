@@ -11,9 +11,15 @@ from utvm.op import (
     conv2d,
     copy,
     dense,
+    depthwise_conv2d,
     requantize,
+    requantize_double,
+    requantize_linear,
     reshape,
     shift,
+    softmax,
+    softmax16,
+    softmax_table,
     sub,
 )
 from utvm.op.base import Op
@@ -28,10 +34,16 @@ OPS: dict[str, Op] = {
         conv2d.OP,
         copy.OP,
         dense.OP,
+        depthwise_conv2d.OP,
         requantize.OP,
+        requantize_double.OP,
+        requantize_linear.OP,
         reshape.OP,
         shift.SHIFT_RIGHT,
         shift.SHIFT_RIGHT_ROUNDING,
+        softmax.OP,
+        softmax16.OP,
+        softmax_table.OP,
         sub.OP,
     )
 }

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Load, Stmt, Store, View
+from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Let, Load, Stmt, Store, View
 from utvm.ir.rewrite import Linear, from_linear, linear, map_stmt
 
 
@@ -61,6 +61,7 @@ class _Accesses:
 
     name: str
     start: int
+    local: frozenset[str]
     lowest: dict[Key, int] = field(default_factory=dict)
 
     def key(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Key, int] | None:
@@ -68,7 +69,7 @@ class _Accesses:
         if buffer.scope == "register":
             return None
         form = _flat(buffer, indices)
-        if form is None or any(_is_local(name) for name, _ in form.terms):
+        if form is None or any(name in self.local for name, _ in form.terms):
             return None
         outer = tuple(term for term in form.terms if term[0] != self.name)
         base = replace(buffer, shape=(buffer.elements,))
@@ -82,11 +83,6 @@ class _Accesses:
             self.lowest[key] = min(constant, self.lowest.get(key, constant))
 
 
-def _is_local(name: str) -> bool:
-    """Lets are declared inside the loop; loop variables never look like them."""
-    return name[0] in "av" and name[1:2].isdigit()
-
-
 def _flat(buffer: Buffer, indices: tuple[Expr, ...]) -> Linear | None:
     offset: Expr = Imm(0)
     for extent, index in zip(buffer.shape, indices, strict=True):
@@ -97,7 +93,8 @@ def _flat(buffer: Buffer, indices: tuple[Expr, ...]) -> Linear | None:
 def _hoisted(stmt: For, pointers: _Pointers, made: dict[tuple[Buffer, Expr], Buffer]) -> list[Stmt]:
     """The loop behind the pointers it needs; those in ``made`` stand before it already."""
     start = stmt.start.value if isinstance(stmt.start, Imm) else 0
-    accesses = _Accesses(stmt.var.name, int(start))
+    local = frozenset(s.var.name for s in stmt.body if isinstance(s, Let))
+    accesses = _Accesses(stmt.var.name, int(start), local)
 
     def note(expr: Expr) -> Expr:
         if isinstance(expr, Load):

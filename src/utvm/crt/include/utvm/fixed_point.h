@@ -121,4 +121,16 @@ static inline int32_t utvm_clz(int32_t x) {
   return x == 0 ? 32 : (int32_t)__builtin_clz((uint32_t)x);
 }
 
+/* 1 / (1 + x) for x in [0, 1), both in Q0.31: three Newton steps in Q2.29 on half the denominator,
+ * each rounded as gemmlowp rounds them. x >= 0. */
+static inline int32_t utvm_one_over_one_plus(int32_t x) {
+  const int32_t half = (x >> 1) + ((int32_t)1 << 30);
+  int32_t estimate = 1515870810 + utvm_mulhi_rounding(half, -1010580540); /* 48/17 - 32/17 half */
+  for (int i = 0; i < 3; i++) {
+    const int32_t error = ((int32_t)1 << 29) - utvm_mulhi_rounding(half, estimate);
+    estimate += utvm_shift_left_saturating(utvm_mulhi_rounding(estimate, error), 2);
+  }
+  return utvm_shift_left_saturating(estimate, 1);
+}
+
 #endif
