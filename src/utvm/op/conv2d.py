@@ -1,9 +1,10 @@
 """``conv2d``: two-dimensional convolution, NHWC input, OHWI weights, optional groups.
 
-Plain form: integers accumulate into ``accumulator`` (int32, or int64 behind int16 activations), floats into
-float32; out-of-image taps read ``input_zero_point`` (0 for floats). In a quantized node the attributes hold the fused activation;
-``legalize`` folds the input's zero point into the bias and emits ``requantize`` behind.
-Weight zero points other than 0 exist only in legacy uint8 models and stay in the loop.
+Plain form: integers accumulate into ``accumulator`` (int32, or int64 behind int16 activations),
+floats into float32; out-of-image taps read ``input_zero_point`` (0 for floats). In a quantized node
+the attributes hold the fused activation; ``legalize`` folds the input's zero point into the bias
+and emits ``requantize`` behind. Weight zero points other than 0 exist only in legacy uint8 models
+and stay in the loop.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
-from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
+from utvm.ir.loop import Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Definition, cast, grid, reduction, register
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
-from utvm.op.window import output_size, padded_rows, scaled, window_view
+from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
 
 @dataclass(frozen=True)
 class Conv2dAttrs(Attrs):
-    """``padding``: rows above, below, columns left, right. ``accumulator``: the integer result type.
+    """``padding``: rows above, below, columns left, right. ``accumulator``: the integer result
+    type.
 
     ``input_zero_point`` is what padding holds; ``weight_zero_point`` is subtracted from every
-    weight. ``activation`` exists only before legalization.
+    weight. ``activation`` and ``int32_bias`` exist only before legalization; the latter says that
+    int16 activations accumulate in 32 bits (TFLite's ``quantized_bias_type``).
     """
 
     strides: tuple[int, int] = (1, 1)
@@ -37,6 +40,7 @@ class Conv2dAttrs(Attrs):
     input_zero_point: int = 0
     weight_zero_point: int = 0
     accumulator: str = "int32"
+    int32_bias: bool = False
 
 
 def accumulator_type(x: TensorType, attrs_accumulator: str) -> DType:
@@ -87,14 +91,14 @@ def _reference(inputs: Arrays, attrs: Conv2dAttrs) -> tuple[np.ndarray, ...]:
 
 
 def _define(d: Definition) -> tuple[Stmt, ...]:
-    """Loops n, y, x, c (g, c with groups) around the taps ky and r, where r runs over kx and the input channels."""
+    """Loops n, y, x, c (g, c with groups) around the taps ky and r, where r runs over kx and the
+    input channels.
+    """
     attrs: Conv2dAttrs = d.attrs
-    n, height, width, channels = d.buffers[0].shape
+    n, _, _, channels = d.buffers[0].shape
     filters, kh, kw, depth = d.buffers[1].shape
     _, out_rows, out_columns, _ = d.output.shape
-    zero = Imm(0.0, DType.FLOAT32) if d.buffers[0].dtype.is_float else Imm(
-        attrs.input_zero_point, d.buffers[0].dtype
-    )  # fmt: skip
+    zero = padding_value(d.buffers[0].dtype, attrs.input_zero_point)
     stage, rows = padded_rows(d, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, zero)
     merge = d.flattenable and not stage and (kh, kw) == (1, 1) and attrs.strides == (1, 1)
     if merge:
@@ -119,7 +123,7 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
             weight = weight - attrs.weight_zero_point
         return total + pixel * weight
 
-    bias: Expr = Imm(0.0, acc.dtype) if acc.dtype.is_float else Imm(0, acc.dtype)
+    bias: Expr = padding_value(acc.dtype, 0)
     if len(d.buffers) == 3:
         bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
     body = reduction(acc, bias, (("ky", kh), *taps.loops), update)
@@ -159,10 +163,10 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     bias = node.inputs[2] if len(node.inputs) == 3 else None
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
-    plain = plain_operands(b, x, weight, bias, filter_axis=0)
-    attrs = replace(attrs, activation="none", **plain.attrs)
+    plain = plain_operands(b, x, weight, bias, filter_axis=0, int32_bias=attrs.int32_bias)
+    attrs = replace(attrs, activation="none", int32_bias=False, **plain.attrs)
     total = b.emit("conv2d", plain.inputs, attrs, node.name)
-    return (requantize_channels(b, node, total),)
+    return (requantize_channels(b, node, total, plain, 0),)
 
 
 def _macs(inputs: Types, outputs: Types) -> int:

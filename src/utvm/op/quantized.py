@@ -7,6 +7,7 @@ A quantized weighted sum is ``sum((x - zx) * (w - zw)) + bias``. With constant w
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +19,10 @@ from utvm.op.builder import GraphBuilder
 from utvm.op.cast import CastAttrs
 from utvm.op.clip import ClipAttrs
 from utvm.op.elementwise import FLOAT_RANGE
-from utvm.op.fixed_point import quantize_multiplier
-from utvm.op.quantize_params import Activation, Quant, activation_range
+from utvm.op.fixed_point import Int64Array, quantize_multiplier
+from utvm.op.quantize_conv import conv_params, conv_rescale
+from utvm.op.quantize_params import Activation, Quant
+from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear
 from utvm.op.requantize import RequantizeAttrs
 
 
@@ -48,20 +51,26 @@ def finish_float(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
 
 
 def plain_operands(
-    b: GraphBuilder, x: str, weight: str, bias: str | None, filter_axis: int
+    b: GraphBuilder,
+    x: str,
+    weight: str,
+    bias: str | None,
+    filter_axis: int,
+    int32_bias: bool | None = None,
 ) -> PlainOperands:
     """Operands of a weighted sum with the input's zero point folded into the bias.
 
     The bias always exists afterwards. Weights that are not constant are widened to int16 differences,
-    as is then the input, since nothing can be folded.
+    as is then the input, since nothing can be folded. int16 activations accumulate in int64 unless
+    ``int32_bias`` says otherwise; without it the bias tensor's type decides.
     """
     x_zero = quant_of(b.value(x)).zero_point
     quantization = b.quantization(weight)
     w_zero = quantization.zero_point if quantization else 0
     filters = b.type_of(weight).shape[filter_axis]
-    wide = b.type_of(x).dtype is DType.INT16 and (
-        bias is None or b.type_of(bias).dtype is DType.INT64
-    )
+    if int32_bias is None:
+        int32_bias = bias is not None and b.type_of(bias).dtype is not DType.INT64
+    wide = b.type_of(x).dtype is DType.INT16 and not int32_bias
     accumulator = DType.INT64 if wide else DType.INT32
     data = b.constant_of(weight)
     offset = np.zeros(filters, np.int64)
@@ -81,6 +90,19 @@ def plain_operands(
     )
 
 
+def weighted_range(
+    b: GraphBuilder, plain: PlainOperands, filter_axis: int
+) -> tuple[Int64Array, Int64Array] | None:
+    """The accumulator's range per filter; None if weights or bias are known only at run time."""
+    x, weight, bias = plain.inputs
+    weights, constant = b.constant_of(weight), b.constant_of(bias)
+    if weights is None or constant is None:
+        return None
+    rows = np.moveaxis(weights, filter_axis, 0).reshape(weights.shape[filter_axis], -1)
+    difference = rows.astype(np.int64) - plain.attrs["weight_zero_point"]
+    return accumulator_range(difference, constant.astype(np.int64), b.type_of(x).dtype)
+
+
 def _folded_bias(b: GraphBuilder, bias: str | None, offset: np.ndarray, dtype: DType) -> str:
     data = np.zeros(offset.shape, np.int64) if bias is None else b.constant_of(bias)
     if data is not None:
@@ -97,22 +119,39 @@ def centered(b: GraphBuilder, name: str, zero_point: int) -> str:
     return b.emit("sub", [wide, b.constant(np.array([zero_point], np.int16), "zero_point")])
 
 
-def channel_multipliers(b: GraphBuilder, x: str, weight: str, out: Quant) -> list[float]:
-    """input scale * weight scale / output scale in double precision, per channel or once."""
-    quantization = b.quantization(weight)
-    assert quantization is not None
-    x_scale = quant_of(b.value(x)).f64
-    return [x_scale * float(np.float32(s)) / out.f64 for s in quantization.scales]
+def requantize_channels(
+    b: GraphBuilder, node: Node, total: str, plain: PlainOperands, filter_axis: int
+) -> str:
+    """The accumulator ``total`` of a convolution, brought to the node's declared output type.
 
-
-def requantize_channels(b: GraphBuilder, node: Node, total: str) -> str:
-    """The accumulator ``total`` of a weighted sum, brought to the node's declared output type."""
-    out_value = b.value(node.outputs[0])
-    out = quant_of(out_value)
-    reals = channel_multipliers(b, node.inputs[0], node.inputs[1], out)
+    Operands 0 and 1 of the node are the input and the weights, whatever kind of convolution it is.
+    ``requantize_linear`` where that is exact, else ``requantize``.
+    """
     attrs: Any = node.attrs
-    low, high = activation_range(Activation(attrs.activation), out)
-    return requantize(b, total, reals, out.zero_point, low, high, out.dtype)
+    out = quant_of(b.value(node.outputs[0]))
+    weight = b.quantization(node.inputs[1])
+    assert weight is not None, node
+    p = conv_params(
+        quant_of(b.value(node.inputs[0])),
+        weight.scales,
+        weight.zero_point,
+        out,
+        Activation(attrs.activation),
+        int32_bias=attrs.int32_bias,
+    )
+    assert p.wide == (b.type_of(total).dtype is DType.INT64), node
+    acc_range = weighted_range(b, plain, filter_axis)
+    if acc_range is not None and not p.wide:
+        scales = tuple(math.ldexp(m, s - 31) for m, s in zip(p.multipliers, p.shifts, strict=True))
+        rescale = Rescale(
+            lambda acc: conv_rescale(acc, p), scales, p.zero_point, p.qmin, p.qmax, out.dtype
+        )
+        linear = emit_linear(b, total, rescale, acc_range, by_sign=False)
+        if linear is not None:
+            return linear
+    pairs = list(zip(p.multipliers, p.shifts, strict=True))
+    result = RequantizeAttrs(out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
+    return requantize_pairs(b, total, pairs, result)
 
 
 def requantize(

@@ -1,13 +1,15 @@
 """What the operators with a sliding window share: conv2d, depthwise_conv2d, the pools.
 
-Tensors are NHWC. A window needs padded rows: ``padded_rows`` defines them as a workspace filled by a copy nest, which a schedule
-moves inwards (``compute_at``) so that only a few lines exist at a time. Rows are flat: W*C elements.
+Tensors are NHWC. A window needs padded rows: ``padded_rows`` defines them as a workspace filled by
+a copy nest, which a schedule moves inwards (``compute_at``) so that only a few lines exist at a
+time. Rows are flat: W*C elements.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from utvm.ir.dtype import DType
 from utvm.ir.loop import Binary, Buffer, Expr, Imm, Load, Select, Stmt, Store, Var, all_of
 from utvm.op.base import expect
 from utvm.op.definition import Definition, grid
@@ -66,6 +68,11 @@ def padded_rows(
     store = Store(buffer, (b, y, x), Select(inside, element, value))
     nest = grid(("pad_n", "pad_y", "pad_x"), (n, rows, columns * channels), (store,))
     return nest, buffer
+
+
+def padding_value(dtype: DType, value: int) -> Imm:
+    """``value`` as a literal of an operand's type: what padding holds, or where a sum starts."""
+    return Imm(float(value) if dtype.is_float else value, dtype)
 
 
 def scaled(var: Expr, factor: int) -> Expr:

@@ -47,8 +47,9 @@ def blocking(target: Target) -> Blocking:
 
 def _line_buffer(function: Function) -> Function:
     """Padded rows a few lines at a time, copied without a condition per element."""
-    if any(buffer.name == "rows" for buffer in function.workspace):
-        function = compute_at(function, "rows", "y" if has_loop(function, "y") else "n")
+    outer = next((name for name in ("y", "n") if has_loop(function, name)), None)
+    if outer and any(buffer.name == "rows" for buffer in function.workspace):
+        function = compute_at(function, "rows", outer)
     if has_loop(function, "pad_x"):
         function = partition(hoist_condition(function, "pad_x"), "pad_x")
     return function
