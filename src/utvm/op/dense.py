@@ -20,8 +20,14 @@ from utvm.op.definition import Definition, cast, grid, reduction, register
 from utvm.op.fixed_point import Int64Array
 from utvm.op.quantize_conv import fully_connected_params, fully_connected_rescale
 from utvm.op.quantize_params import Activation
-from utvm.op.quantized import PlainOperands, finish_float, plain_operands, quant_of
-from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear
+from utvm.op.quantized import (
+    PlainOperands,
+    finish_float,
+    plain_operands,
+    quant_of,
+    weighted_range,
+)
+from utvm.op.quantized_linear import Rescale, emit_linear
 from utvm.op.requantize_double import emit_double
 
 
@@ -49,11 +55,11 @@ def _infer(inputs: Types, attrs: DenseAttrs) -> tuple[TensorType, ...]:
 
 def _reference(inputs: Arrays, attrs: DenseAttrs) -> tuple[np.ndarray, ...]:
     x, weight = inputs[:2]
-    wide = np.float32 if x.dtype.kind == "f" else np.int64
-    result = x.astype(wide) @ (weight.astype(wide) - wide(attrs.weight_zero_point)).T
+    wide = x.dtype if x.dtype.kind == "f" else np.dtype(np.int64)
+    result = x.astype(wide) @ (weight.astype(wide) - attrs.weight_zero_point).T
     if len(inputs) == 3:
         result = result + inputs[2].reshape(-1).astype(wide)
-    return (result.astype(np.float32 if wide is np.float32 else attrs.accumulator),)
+    return (result.astype(wide if wide.kind == "f" else attrs.accumulator),)
 
 
 def _define(d: Definition) -> tuple[Stmt, ...]:
@@ -120,16 +126,13 @@ def _rescaled(b: GraphBuilder, node: Node, total: str, plain: PlainOperands) -> 
 
 
 def _range(b: GraphBuilder, plain: PlainOperands) -> tuple[Int64Array, Int64Array]:
-    """The accumulator's range per output; the widest possible for weights known only at run time.
-    """
-    x, weight, bias = plain.inputs
-    weights, constant = b.constant_of(weight), b.constant_of(bias)
-    outputs, depth = b.type_of(weight).shape
-    if weights is None or constant is None:
-        reach = np.full(outputs, min(depth * 255 * 255 + (1 << 24), (1 << 31) - 1), np.int64)
-        return -reach, reach
-    difference = weights.astype(np.int64) - plain.attrs["weight_zero_point"]
-    return accumulator_range(difference, constant.astype(np.int64), b.type_of(x).dtype)
+    """The accumulator's range per output; the widest possible for weights unknown as yet."""
+    known = weighted_range(b, plain, 0)
+    if known is not None:
+        return known
+    outputs, depth = b.type_of(plain.inputs[1]).shape
+    reach = np.full(outputs, min(depth * 255 * 255 + (1 << 24), (1 << 31) - 1), np.int64)
+    return -reach, reach
 
 
 def _macs(inputs: Types, outputs: Types) -> int:
