@@ -1,9 +1,10 @@
 """What an operator is: the ``Op`` record that every file of this folder fills in.
 
-One file holds one operator (or one family of the same shape, such as the elementwise ones): typed attributes, the type rule,
-a NumPy reference exact to the bit, and its meaning in loop IR, either ``compute`` (one output element as an expression:
-elementwise and data-movement operators) or ``define`` (a loop nest). An operator that has only
-``legalize`` is composite: it is rewritten into others before lowering.
+One file holds one operator (or one family of the same shape, such as the elementwise ones): typed
+attributes, the type rule, a NumPy reference exact to the bit, and its meaning in loop IR, either
+``compute`` (one output element as an expression: elementwise and data-movement operators) or
+``define`` (a loop nest). An operator that has only ``legalize`` is composite: it is rewritten into
+others before lowering.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ class NoAttrs(Attrs):
 class Op:
     """An operator, as data and functions. See CONTRIBUTING.md, "Add an operator".
 
-    ``infer(inputs, attrs)`` gives the result types or raises ModelError. For a quantized node only the
-    shapes count: its element types are what the model declares.
-    ``reference(inputs, attrs)`` is the exact meaning of a plain (not quantized) node.
-    ``legalize(builder, node)``, with a ``GraphBuilder``, returns the names of replacement values, or None to keep the node.
-    ``elementwise``: output element i needs only element i (after broadcasting) of each input, so the
-    operator can be fused behind another and may work in place.
-    ``macs(inputs, outputs)`` counts multiply-accumulates. ``operands`` names the inputs; constants are
-    called so in C.
+    ``infer(inputs, attrs)`` gives the result types or raises ModelError. For a quantized node only
+    the shapes count: its element types are what the model declares. ``reference(inputs, attrs)`` is
+    the exact meaning of a plain (not quantized) node. ``legalize(builder, node)``, with a
+    ``GraphBuilder``, returns the names of replacement values, or None to keep the node.
+    ``elementwise``: output element i needs only element i (after broadcasting) of each input, so
+    the operator can be fused behind another and may work in place. ``macs(inputs, outputs)`` counts
+    multiply-accumulates. ``operands`` names the inputs; constants are called so in C. ``tables``
+    are the operands of an elementwise operator that are read at computed positions.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Op:
     elementwise: bool = False
     macs: Callable[[Types, Types], int] | None = None
     operands: tuple[str, ...] = ()
+    tables: tuple[int, ...] = ()
 
 
 def expect(condition: bool, what: str, expected: str = "", found: object = "") -> None:

@@ -1,7 +1,8 @@
 """Building graphs in Python: for networks written by hand, importers and ``legalize``.
 
-A ``GraphBuilder`` collects inputs, constants and nodes in order; ``emit`` applies an operator, checks it by
-the operator's type rule and returns the result's name. ``build`` gives the immutable ``Graph``.
+A ``GraphBuilder`` collects inputs, constants and nodes in order; ``emit`` applies an operator,
+checks it by the operator's type rule and returns the result's name. ``build`` gives the immutable
+``Graph``.
 
     b = GraphBuilder("net")
     x = b.input("x", TensorType((1, 8), DType.INT8))

@@ -1,7 +1,7 @@
 """``cast``: conversion of every element to another type, as in C.
 
-Integers wrap to a narrower type, floats truncate towards zero (and saturate, where C leaves it undefined). With ``saturate``,
-integers are limited to the range of the new type first.
+Integers wrap to a narrower type, floats truncate towards zero (and saturate, where C leaves it
+undefined). With ``saturate``, integers are limited to the range of the new type first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""``clip``: every element limited to [low, high]. The plain form of all activations of the ReLU family."""
+"""``clip``: every element limited to [low, high]. The plain form of all activations of the ReLU
+family.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``copy``: the same values in memory of their own. Inserted where a graph output would be an alias of an input or a constant."""
+"""``copy``: the same values in memory of their own. Inserted where a graph output would be an alias
+of an input or a constant.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """What an operator's meaning in loop IR is written against: ``Element`` and ``Definition``.
 
 ``Element`` is handed to ``Op.compute``: it asks for one output element at given indices.
-``Definition`` is handed to ``Op.define``: it offers the operands as buffers, a ``store`` that also applies the
-elementwise operators fused behind, and registers, workspace and constant tables. The lowering pass
-fills both in; operators never see the graph.
+``Definition`` is handed to ``Op.define``: it offers the operands as buffers, a ``store`` that also
+applies the elementwise operators fused behind, and registers, workspace and constant tables. The
+lowering pass fills both in; operators never see the graph.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ Index = tuple[Expr, ...]
 class Element:
     """One output element, asked of an operator's ``compute``.
 
-    ``load(i, index)`` is element ``index`` of operand i in that operand's own shape. ``bind`` names a value
-    that is used more than once, or that deserves a line of its own.
+    ``load(i, index)`` is element ``index`` of operand i in that operand's own shape. ``bind`` names
+    a value that is used more than once, or that deserves a line of its own.
     """
 
     attrs: Any
@@ -67,8 +67,9 @@ class Definition:
     """The operands, results and memory of one loop nest being defined.
 
     ``buffers`` are the operands in memory. ``flattenable`` says that the result may be
-    stored through a view that merges all but the last axis. ``table(name, data)`` is a constant array computed
-    at compile time. ``workspaces`` collects the scratch memory that the nest asks for.
+    stored through a view that merges all but the last axis, ``reshapeable`` that it may through
+    any view of as many elements. ``table(name, data)`` is a constant array computed at compile
+    time. ``workspaces`` collects the scratch memory that the nest asks for.
     """
 
     attrs: Any
@@ -76,6 +77,7 @@ class Definition:
     constants: tuple[np.ndarray | None, ...]
     outputs: tuple[TensorType, ...]
     flattenable: bool
+    reshapeable: bool
     store_function: StoreFunction
     table: Callable[[str, np.ndarray], Buffer]
     workspaces: list[Buffer] = field(default_factory=list)
@@ -92,7 +94,7 @@ class Definition:
     ) -> tuple[Stmt, ...]:
         """Stores one result element, after the operators fused behind.
 
-        ``shape`` is a view of the result in which ``index`` counts (allowed if ``flattenable``).
+        ``shape`` is a view of the result in which ``index`` counts (see ``flattenable``).
         """
         view = self.outputs[output].shape if shape is None else shape
         return self.store_function(index, value, output, view)

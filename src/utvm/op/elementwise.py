@@ -29,7 +29,8 @@ FLOAT_RANGE = {
 class BinaryAttrs(Attrs):
     """``activation``: the fused activation, one of ACTIVATIONS.
 
-    ``power_of_two``: int16 sums whose scales are powers of two use plain shifts (TFLite's ``pot_scale_int16``).
+    ``power_of_two``: int16 sums whose scales are powers of two use plain shifts (TFLite's
+    ``pot_scale_int16``).
     """
 
     activation: str = "none"

@@ -1,4 +1,6 @@
-"""Legalization of quantized ADD and SUB: both operands to a common scale, summed, brought to the output scale."""
+"""Legalization of quantized ADD and SUB: both operands to a common scale, summed, brought to the
+output scale.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``reshape``: the same elements in another shape. Never costs anything at run time: the memory planner makes it an alias."""
+"""``reshape``: the same elements in another shape. Never costs anything at run time: the memory
+planner makes it an alias.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """``shift_right`` and ``shift_right_rounding``: integers divided by a power of two.
 
 ``shift_right`` rounds down (add half of the divisor before it to round half up, as CMSIS-NN's q7
-kernels do); ``shift_right_rounding`` rounds halves away from zero. The second operand is the number of bits.
+kernels do); ``shift_right_rounding`` rounds halves away from zero. The second operand is the number
+of bits.
 """
 
 from __future__ import annotations
