@@ -194,7 +194,8 @@ class _KernelLowering:
             tuple(self.buffer_of(name) for name in anchor.inputs),
             tuple(self.graph.constants.get(name) for name in anchor.inputs),
             tuple(value.type for value in self.graph.outputs_of(anchor)),
-            self._flattenable(epilogue, anchor),
+            self._operand_kinds(epilogue, anchor) <= {"full", "scalar", "last"},
+            self._operand_kinds(epilogue, anchor) <= {"full", "scalar"},
             store,
             self.table,
         )
@@ -222,7 +223,12 @@ class _KernelLowering:
 
     def _external(self) -> set[str]:
         inside = {name for node in self.nodes for name in node.outputs}
-        return {name for node in self.nodes for name in node.inputs} - inside
+        return {name for node in self.nodes for name in self._broadcast(node)} - inside
+
+    def _broadcast(self, node: Node) -> list[str]:
+        """The operands that are read element by element."""
+        tables = self.find_op(node.op).tables
+        return [name for i, name in enumerate(node.inputs) if i not in tables]
 
     def _kind(self, name: str, shape: tuple[int, ...]) -> str:
         operand = self.graph.values[name].shape
@@ -233,10 +239,10 @@ class _KernelLowering:
             return "scalar"
         return "last" if operand and elements == operand[-1] == shape[-1] else "other"
 
-    def _flattenable(self, epilogue: list[Node], anchor: Node) -> bool:
+    def _operand_kinds(self, epilogue: list[Node], anchor: Node) -> set[str]:
+        """How the operands of the nodes behind the anchor broadcast to its result."""
         shape = self.graph.values[anchor.outputs[0]].shape
-        names = {name for node in epilogue for name in node.inputs}
-        return all(self._kind(name, shape) != "other" for name in names)
+        return {self._kind(name, shape) for node in epilogue for name in self._broadcast(node)}
 
     def _macs(self) -> int:
         total = 0
@@ -282,7 +288,10 @@ class _Epilogue:
         assert op.compute is not None, node.op
         graph = self.kernel.graph
         output = TensorType(self.shape, graph.values[node.outputs[0]].dtype)
-        inputs = tuple(self._type_of(name, op.elementwise) for name in node.inputs)
+        inputs = tuple(
+            self._type_of(name, op.elementwise and i not in op.tables)
+            for i, name in enumerate(node.inputs)
+        )
 
         def load(i: int, at: Index) -> Expr:
             name = node.inputs[i]
