@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from tests.device.assembly import Program, function
+from tests.device.assembly import FLASH, RAM, STACK, Program, assemble, function
+from utvm.device.emulator import run_elf
 from utvm.support.errors import DeviceError
 
 FAULTS = {
@@ -21,6 +24,10 @@ FAULTS = {
     "read-only": (
         " movs r0, #0x40\n str r0, [r0]\n bx lr",
         "(measured+0x2): the program writes read-only memory; found 4 bytes at 0x00000040",
+    ),
+    "read-only, read before": (
+        " movs r0, #0x40\n ldr r1, [r0]\n str r1, [r0]\n bx lr",
+        "(measured+0x4): the program writes read-only memory; found 4 bytes at 0x00000040",
     ),
     "jump": (
         " ldr r0, =0x60000001\n bx r0",
@@ -121,3 +128,18 @@ def test_unaligned_words_trap_on_a_cortex_m0plus(program: Program) -> None:
     assert program.run(body, cpu="cortex-m4").exit_status == 0
     with pytest.raises(DeviceError, match=r"measured\+0x2"):
         program.run(body, cpu="cortex-m0plus")
+
+
+def test_data_cannot_be_executed(tmp_path: Path) -> None:
+    ram = replace(RAM, executable=False)
+    with pytest.raises(DeviceError, match="jumps to memory that cannot be executed; found addr"):
+        run_elf(
+            assemble(tmp_path, " ldr r0, =buffer+1\n bx r0"),
+            cpu="cortex-m4",
+            cycle_model="cortex-m4",
+            memories=(FLASH, ram),
+            stack=STACK,
+            files={},
+            measure="measured",
+            operators=(),
+        )

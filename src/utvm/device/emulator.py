@@ -238,6 +238,8 @@ class _Run:
             )
         if "UC_ERR_INSN_INVALID" in error:
             return faults.undefined_fault(self.where())
+        if "UC_ERR_FETCH_PROT" in error:  # in RAM, where no hook notes the address
+            return faults.access_fault(faults.FETCH_FORBIDDEN, self.core.pc, 1, self.where())
         return DeviceError(
             "the emulator stopped", where=self.where(), found=error, hint="look at the instruction"
         )

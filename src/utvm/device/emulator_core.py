@@ -17,10 +17,12 @@ from unicorn import (  # type: ignore[attr-defined]
     UC_HOOK_BLOCK,
     UC_HOOK_INTR,
     UC_HOOK_MEM_INVALID,
+    UC_HOOK_TLB_FILL,
     UC_MODE_THUMB,
     UC_PROT_EXEC,
     UC_PROT_READ,
     UC_PROT_WRITE,
+    UC_TLB_VIRTUAL,
     Uc,
     UcError,
     arm_const,
@@ -28,6 +30,7 @@ from unicorn import (  # type: ignore[attr-defined]
 from unicorn.unicorn_py3.unicorn import uclib
 
 from utvm.device.elf import ElfImage
+from utvm.device.emulator_hooks import Machine
 from utvm.support.errors import DeviceError, InputError, InternalError
 
 _MODELS = {
@@ -82,7 +85,7 @@ class Core:
         rights |= UC_PROT_WRITE if memory.writable else 0
         rights |= UC_PROT_EXEC if memory.executable else 0
         try:
-            self._uc.mem_map(memory.origin, -(-memory.size // _PAGE) * _PAGE, rights)
+            self._uc.mem_map(memory.origin, _pages(memory.size), rights)
         except UcError as error:
             raise InputError(
                 "the emulator cannot map this memory",
@@ -130,27 +133,40 @@ class Core:
             )
         return memory
 
-    def attach(self, library: Any, machine: ctypes.Structure) -> None:
+    def attach(self, library: Any, machine: Machine) -> None:
         """Lets the native hooks see every block, every exception and every bad access."""
-        user = ctypes.cast(ctypes.pointer(machine), ctypes.c_void_p)
         self._keep.append(machine)
-        for kind, function in (
-            (UC_HOOK_BLOCK, library.emulator_on_block),
-            (UC_HOOK_INTR, library.emulator_on_interrupt),
-            (UC_HOOK_MEM_INVALID, library.emulator_on_invalid_memory),
-        ):
-            handle = ctypes.c_size_t()
-            status = uclib.uc_hook_add(
-                self._uc._uch,
-                ctypes.byref(handle),
-                kind,
-                ctypes.cast(function, ctypes.c_void_p),
-                user,
-                ctypes.c_uint64(1),
-                ctypes.c_uint64(0),
-            )
-            if status:
-                raise InternalError(f"Unicorn refuses a hook (status {status})")
+        everywhere = (1, 0)  # an empty range means all addresses
+        self._hook(UC_HOOK_BLOCK, library.emulator_on_block, machine, everywhere)
+        self._hook(UC_HOOK_INTR, library.emulator_on_interrupt, machine, everywhere)
+        self._uc.ctl_set_tlb_mode(UC_TLB_VIRTUAL)
+        self._hook(UC_HOOK_TLB_FILL, library.emulator_on_page, machine, everywhere)
+        # Stores are slow, by a factor of ten, to memory that this kind of hook covers.
+        for span in self._outside_writable_memory():
+            self._hook(UC_HOOK_MEM_INVALID, library.emulator_on_invalid_memory, machine, span)
+
+    def _hook(self, kind: int, function: Any, machine: Machine, span: tuple[int, int]) -> None:
+        status = uclib.uc_hook_add(
+            self._uc._uch,
+            ctypes.byref(ctypes.c_size_t()),
+            kind,
+            ctypes.cast(function, ctypes.c_void_p),
+            ctypes.cast(ctypes.pointer(machine), ctypes.c_void_p),
+            ctypes.c_uint64(span[0]),
+            ctypes.c_uint64(span[1]),
+        )
+        if status:
+            raise InternalError(f"Unicorn refuses a hook (status {status})")
+
+    def _outside_writable_memory(self) -> list[tuple[int, int]]:
+        """First and last address of each stretch without writable memory."""
+        spans, free = [], 0
+        for memory in sorted(self.memories, key=lambda memory: memory.origin):
+            if memory.writable:
+                if free < memory.origin:
+                    spans.append((free, memory.origin - 1))
+                free = memory.origin + _pages(memory.size)
+        return [*spans, (free, 0xFFFFFFFF)]
 
     @staticmethod
     def native_functions() -> tuple[int | None, int | None]:
@@ -212,3 +228,8 @@ class Core:
         """Whether the program gave itself full access to coprocessors 10 and 11."""
         access = int.from_bytes(self._uc.mem_read(_COPROCESSOR_ACCESS, 4), "little")
         return (access >> 20) & 0xF == 0xF
+
+
+def _pages(size: int) -> int:
+    """``size`` rounded up to whole pages."""
+    return -(-size // _PAGE) * _PAGE

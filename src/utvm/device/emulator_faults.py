@@ -36,6 +36,7 @@ _ACCESSES = {
     ),
 }
 NOT_THUMB = 18
+FETCH_FORBIDDEN = UC_MEM_FETCH_PROT
 # Numbers that Unicorn gives to the exceptions of the Arm profiles.
 _EXCEPTIONS = {
     1: ("executes an undefined instruction", "compile for this core"),

@@ -59,6 +59,14 @@ struct owner {
   uint64_t order; /* rank of the first call within the invocation, from 1 */
 };
 
+enum { RIGHT_READ = 1, RIGHT_WRITE = 2, RIGHT_EXECUTE = 4, ACCESS_FETCH = 18 };
+
+/* What Unicorn wants to know about a page. */
+struct tlb_entry {
+  uint64_t address;
+  uint32_t rights;
+};
+
 struct machine {
   uint64_t instructions, cycles; /* since reset */
   uint64_t slice_end;            /* stop when this many instructions have been counted */
@@ -298,4 +306,16 @@ bool emulator_on_invalid_memory(void *uc, int type, uint64_t address, int size, 
   m->fault_address = address;
   m->fault_size = (uint32_t)size;
   return false; /* not repaired: Unicorn ends the run with an error */
+}
+
+/* Stores to a page that may be executed are slow by a factor of ten, since Unicorn looks for code
+ * that changes. So a page gets this right only when code is fetched from it. The memory's own rights
+ * are checked by Unicorn all the same. */
+bool emulator_on_page(void *uc, uint64_t address, int access, struct tlb_entry *entry,
+                      struct machine *m) {
+  (void)uc;
+  (void)m;
+  entry->address = address;
+  entry->rights = RIGHT_READ | RIGHT_WRITE | (access == ACCESS_FETCH ? RIGHT_EXECUTE : 0);
+  return true;
 }
