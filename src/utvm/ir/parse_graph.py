@@ -1,0 +1,340 @@
+"""The text form of the graph IR, read back: networks written by hand or by ``print_graph``.
+
+In: the text, which may come from a stranger, the table of operators and the data of large constants
+by name. Out: a verified ``Graph``, or a ModelError with line and column. Types of plain results may
+be left out: the operator's rule gives them. The grammar, where ``x, ..`` is a list with commas:
+
+    graph   = "graph" NAME "(" %name ":" type, .. ")" "->" "(" %name, .. ")" "{" {const | node} "}"
+    const   = "const" %name ":" type ["=" "[" number, .. "]"]
+    node    = result, .. "=" OPERATOR "(" %name, .. ")" ["{" NAME "=" literal, .. "}"]
+              ["as" NAME] ["@" KERNEL] ["from" STRING]
+    result  = %name [":" type]
+    type    = ELEMENT_TYPE "[" INTEGER, .. "]" ["q" "(" NAME "=" literal, .. ")"]
+    literal = number | STRING | "true" | "false" | "none" | "[" literal, .. "]"
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from utvm.ir.attributes import Literal, build_attrs
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Graph, Node, Quantization, TensorType, Value
+from utvm.ir.parse_literals import MAX_DIGITS, LiteralParser
+from utvm.ir.scan import Scanner, Token
+from utvm.ir.verify_graph import (
+    NAME,
+    FindOperator,
+    Operator,
+    check_value,
+    infer_types,
+    verify_graph,
+)
+from utvm.support.errors import ModelError, UtvmError
+from utvm.support.text import printable
+
+MAX_NODES = 65536
+_NOTHING: Mapping[str, np.ndarray] = {}
+
+
+def parse_graph(
+    text: str,
+    find_op: FindOperator,
+    params: Mapping[str, np.ndarray] = _NOTHING,
+    *,
+    file: str = "text",
+) -> Graph:
+    """The graph that ``text`` describes; ``params`` holds what its constants without data are."""
+    return _Parser(Scanner(text, file), find_op, params).graph()
+
+
+@dataclass
+class _Parser(LiteralParser):
+    """The values and nodes read so far."""
+
+    find_op: FindOperator
+    params: Mapping[str, np.ndarray]
+    values: dict[str, Value] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+
+    def graph(self) -> Graph:
+        scan = self.scan
+        scan.expect("graph", 'a model file begins "graph NAME(%input: type) -> (%output) {"')
+        name = scan.expect_kind("word", "the graph's name").text
+        inputs = tuple(self.items("(", ")", self._input))
+        scan.expect("->")
+        scan.expect("(")
+        outputs = [scan.expect_kind("value", "an output, as %name")]
+        while scan.accept(","):
+            outputs.append(scan.expect_kind("value", "an output, as %name"))
+        scan.expect(")")
+        scan.expect("{")
+        while not scan.accept("}"):
+            self._line()
+        if scan.peek().kind != "end":
+            scan.fail("something follows the graph", expected="the end of the text")
+        results = tuple(self._known(token) for token in outputs)
+        graph = Graph(name, inputs, results, tuple(self.nodes), self.values, self.constants)
+        verify_graph(graph, self.find_op)
+        return graph
+
+    def _line(self) -> None:
+        if self.scan.accept("const"):
+            self._constant()
+        elif self.scan.peek().kind == "value":
+            self._node()
+        else:
+            self.scan.fail(
+                "a line of a graph begins otherwise", expected='"const", a result as %name, or "}"'
+            )
+
+    def _input(self) -> str:
+        token = self.scan.expect_kind("value", "an input, as %name: type")
+        self.scan.expect(":", "every input needs its type, as %x: int8[1,8]")
+        return self._declare(token, *self._type())
+
+    def _declare(
+        self, token: Token, type: TensorType, quantization: Quantization | None = None
+    ) -> str:
+        """Adds a value under a new name."""
+        name = _name(token)
+        if name in self.values:
+            self.scan.fail("the name is taken already", token, expected="a new name")
+        if not NAME.fullmatch(name):
+            self.scan.fail(
+                "the name is not an identifier", token, expected="a letter, then at most 63 more"
+            )
+        value = Value(name, type, quantization)
+        try:
+            check_value(value)
+        except ModelError as error:
+            self.scan.fail(error.what, token, expected=error.expected, found=error.found)
+        self.values[name] = value
+        return name
+
+    def _known(self, token: Token) -> str:
+        name = _name(token)
+        if name not in self.values:
+            self.scan.fail(
+                "nothing above makes this value",
+                token,
+                hint="a value must be an input, a constant or the result of an earlier line",
+            )
+        return name
+
+    def _operand(self) -> str:
+        return self._known(self.scan.expect_kind("value", "an operand, as %name"))
+
+    def _type(self) -> tuple[TensorType, Quantization | None]:
+        scan = self.scan
+        token = scan.expect_kind("word", "an element type")
+        names = [dtype.value for dtype in DType]
+        if token.text not in names:
+            scan.fail("unknown element type", token, expected=", ".join(names))
+        shape = tuple(self.items("[", "]", self._extent))
+        quantization = None
+        if scan.at("q"):
+            word = scan.take()
+            quantization = self._quantization(word, self.fields("(", ")"))
+        return TensorType(shape, DType(token.text)), quantization
+
+    def _extent(self) -> int:
+        token = self.scan.expect_kind("number", "a dimension")
+        if not token.text.isdigit() or len(token.text) > MAX_DIGITS:
+            self.scan.fail("a dimension is not an integer", token, expected="a whole number")
+        return int(token.text)
+
+    def _quantization(self, token: Token, fields: dict[str, Literal]) -> Quantization:
+        axis = fields.get("axis")
+        wanted = {"scale", "zero_point"} if axis is None else {"scales", "zero_points", "axis"}
+        scales = fields.get("scales" if axis is not None else "scale")
+        zeros = fields.get("zero_points" if axis is not None else "zero_point")
+        scales = scales if axis is not None else (scales,)
+        zeros = zeros if axis is not None else (zeros,)
+        well_formed = (
+            set(fields) == wanted
+            and (axis is None or type(axis) is int)
+            and isinstance(scales, tuple)
+            and isinstance(zeros, tuple)
+            and all(type(s) in (int, float) for s in scales)
+            and all(type(z) is int for z in zeros)
+        )
+        if not well_formed:
+            self.scan.fail(
+                "the quantization is not complete",
+                token,
+                expected="q(scale=S, zero_point=Z) or q(scales=[..], zero_points=[..], axis=A)",
+                found=", ".join(fields) or "nothing",
+            )
+        assert isinstance(scales, tuple) and isinstance(zeros, tuple)
+        numbers = tuple(_as_float(scale) for scale in scales)
+        return Quantization(numbers, zeros, axis if isinstance(axis, int) else None)
+
+    def _constant(self) -> None:
+        token = self.scan.expect_kind("value", "a constant, as %name: type")
+        self.scan.expect(":", "a constant needs its type, as const %w: int8[8,3,3,4]")
+        name = self._declare(token, *self._type())
+        type = self.values[name].type
+        if self.scan.accept("="):
+            data = self._elements(token, type)
+        else:
+            data = self._parameter(token, name, type)
+        data = np.ascontiguousarray(data).reshape(type.shape)
+        data.setflags(write=False)
+        self.constants[name] = data
+
+    def _elements(self, token: Token, type: TensorType) -> np.ndarray:
+        """The elements that stand in the text, in row-major order."""
+        numbers = self.items("[", "]", self.number)
+        if len(numbers) != type.elements:
+            self.scan.fail(
+                "wrong number of elements",
+                token,
+                expected=f"{type.elements} for {type}",
+                found=str(len(numbers)),
+            )
+        if type.dtype.is_float:
+            return np.array([_as_float(number) for number in numbers], np.float64).astype(
+                np.float32
+            )
+        low, high = (0, 1) if type.dtype is DType.BOOL else (type.dtype.minimum, type.dtype.maximum)
+        for number in numbers:
+            if not isinstance(number, int) or not low <= number <= high:
+                self.scan.fail(
+                    f"an element is not of type {type.dtype.value}",
+                    token,
+                    expected=f"an integer from {low} to {high}",
+                    found=str(number),
+                )
+        return np.array(numbers, type.dtype.numpy)
+
+    def _parameter(self, token: Token, name: str, type: TensorType) -> np.ndarray:
+        """The data of a constant that the text only declares."""
+        if name not in self.params:
+            known = ", ".join(printable(key) for key in list(self.params)[:12])
+            self.scan.fail(
+                "the constant has no data",
+                token,
+                expected=f"an array of this name: {known}" if known else "a file of arrays",
+                hint="give the file with --params FILE.npz",
+            )
+        data = self.params[name]
+        if tuple(data.shape) != type.shape or data.dtype != type.dtype.numpy:
+            shape = ",".join(map(str, data.shape))
+            self.scan.fail(
+                "the array is not of the declared type",
+                token,
+                expected=str(type),
+                found=f"{data.dtype.name}[{shape}]",
+            )
+        return data
+
+    def _node(self) -> None:
+        scan = self.scan
+        if len(self.nodes) == MAX_NODES:
+            scan.fail("the graph has too many lines", expected=f"at most {MAX_NODES}")
+        results = [self._result()]
+        while scan.accept(","):
+            results.append(self._result())
+        scan.expect("=")
+        name = scan.expect_kind("word", "an operator's name")
+        operands = tuple(self.items("(", ")", self._operand))
+        token = scan.peek()
+        fields = self.fields("{", "}") if scan.at("{") else {}
+        try:
+            op = self.find_op(name.text)
+            attrs = build_attrs(op.attrs, fields)
+        except UtvmError as error:
+            error.where = scan.where(token if token.text == "{" else name)
+            raise
+        types = self._result_types(name, op, operands, attrs, results)
+        for result, (type, quantization) in zip(results, types, strict=True):
+            self._declare(result.token, type, quantization)
+        outputs = tuple(_name(result.token) for result in results)
+        title = outputs[0]
+        if scan.accept("as"):
+            title = scan.expect_kind("word", "the node's name").text[:64]
+        group = scan.take().text[1:65] if scan.peek().kind == "label" else ""
+        source = printable(self.string()) if scan.accept("from") else ""
+        self.nodes.append(Node(title, name.text, operands, outputs, attrs, source, group))
+
+    def _result(self) -> _Result:
+        token = self.scan.expect_kind("value", "a result, as %name")
+        return _Result(token, *(self._type() if self.scan.accept(":") else (None, None)))
+
+    def _result_types(
+        self,
+        name: Token,
+        op: Operator,
+        operands: tuple[str, ...],
+        attrs: object,
+        results: list[_Result],
+    ) -> list[tuple[TensorType, Quantization | None]]:
+        """Declared types where the text gives them, else those of the operator's rule."""
+        inputs = [self.values[operand] for operand in operands]
+        try:
+            inferred = infer_types(op, [value.type for value in inputs], attrs)  # type: ignore[arg-type]
+        except ModelError as error:
+            error.where = self.scan.where(name)
+            raise
+        if len(inferred) != len(results):
+            self.scan.fail(
+                "wrong number of results",
+                name,
+                expected=str(len(inferred)),
+                found=str(len(results)),
+            )
+        quantized = any(v.quantization for v in inputs) or any(r.quantization for r in results)
+        types = []
+        for result, type in zip(results, inferred, strict=True):
+            types.append((self._result_type(result, type, quantized), result.quantization))
+        return types
+
+    def _result_type(self, result: _Result, inferred: TensorType, quantized: bool) -> TensorType:
+        if result.type is None:
+            if quantized:
+                self.scan.fail(
+                    "the result of a quantized operator needs its type",
+                    result.token,
+                    expected="%name: type q(scale=S, zero_point=Z)",
+                )
+            return inferred
+        fits = result.type.shape == inferred.shape if quantized else result.type == inferred
+        if not fits:
+            self.scan.fail(
+                "the declared type is not what the operator gives",
+                result.token,
+                expected=str(inferred),
+                found=str(result.type),
+                hint="the type may be left out" if not quantized else "",
+            )
+        return result.type
+
+
+@dataclass(frozen=True)
+class _Result:
+    """A result as the text names it; the type may be missing."""
+
+    token: Token
+    type: TensorType | None
+    quantization: Quantization | None
+
+
+def _name(token: Token) -> str:
+    """The value's name; numbers, which are handy for results nobody names, become t_<number>."""
+    name = token.text[1:]
+    return f"t_{name}" if name[0].isdigit() else name
+
+
+def _as_float(number: Literal) -> float:
+    """A number as a double; one beyond all doubles is infinite."""
+    assert isinstance(number, int | float)
+    try:
+        return float(number)
+    except OverflowError:
+        return math.copysign(math.inf, number)
