@@ -1,0 +1,70 @@
+"""The JSON objects that commands print with --json. Their keys are stable.
+
+In: the driver's reports. Out: plain dictionaries. Figures that do not exist for a target (cycles of
+a native program, say) are null; figures of a run are per invocation.
+"""
+
+from __future__ import annotations
+
+from utvm.driver.build import Build
+from utvm.driver.execute import RunReport
+from utvm.driver.memory import Memory
+from utvm.driver.run import OperatorCost
+
+Json = dict[str, object]
+
+
+def run_json(report: RunReport) -> Json:
+    """``utvm run --json``."""
+    run, build, comparison = report.run, report.build, report.comparison
+    return {
+        **build_json(build),
+        "rows": run.rows,
+        "random_inputs": report.random,
+        "outputs": None if report.written is None else str(report.written),
+        "matches": None if comparison is None else comparison.matches,
+        "max_abs_diff": None if comparison is None else comparison.max_abs_diff,
+        "instructions": run.instructions,
+        "cycles": run.cycles,
+        "cycle_model": build.options.target.cycle_model or None,
+        "macs": build.macs,
+        **memory_json(build.memory),
+        "stack_bytes": run.stack_bytes,
+        "operators": [operator_json(operator) for operator in run.operators],
+        "compile_seconds": round(build.compile_seconds, 3),
+    }
+
+
+def build_json(build: Build) -> Json:
+    """What was built, for what, and with what."""
+    options = build.options
+    return {
+        "model": str(build.model.path),
+        "target": options.target.name,
+        "board": options.board.name,
+        "executor": options.executor,
+        "toolchain": options.toolchain.version(),
+    }
+
+
+def memory_json(memory: Memory | None) -> Json:
+    """Flash and RAM; null for a native program."""
+    if memory is None:
+        return {"flash_bytes": None, "ram_bytes": None}
+    flash, ram = memory.flash, memory.ram
+    return {
+        "flash_bytes": {"code": flash.code, "constants": flash.constants},
+        "ram_bytes": {"arena": ram.arena, "io": ram.io, "static": ram.static},
+    }
+
+
+def operator_json(operator: OperatorCost) -> Json:
+    """One kernel."""
+    return {
+        "name": operator.name,
+        "op": operator.op,
+        "source": operator.source,
+        "cycles": operator.cycles,
+        "instructions": operator.instructions,
+        "macs": operator.macs,
+    }

@@ -1,0 +1,45 @@
+"""The argument MODEL and the options of a build, which several commands share.
+
+In: a click command function. Out: the same with the options added. Names are looked up by
+``driver.options``; here they stay text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from utvm.driver.options import DEFAULT_TARGET, EXECUTORS
+
+Function = Callable[..., Any]
+
+
+def model_argument(function: Function) -> Function:
+    """MODEL, and --params for models whose constants lie beside them."""
+    params = click.option(
+        "--params", type=Path, metavar="P.npz", help="Constants of a .graph model, by name."
+    )
+    return click.argument("model", type=Path)(params(function))
+
+
+def target_options(function: Function) -> Function:
+    """--target, --board and --toolchain."""
+    options = (
+        click.option("--target", metavar="T", help=f"Processor; default {DEFAULT_TARGET}."),
+        click.option("--board", metavar="B", help="Board, or the folder of one."),
+        click.option("--toolchain", metavar="C", help="zig (default), gcc, or a GCC-like program."),
+    )
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def build_options(function: Function) -> Function:
+    """The target options and --executor."""
+    executor = click.option(
+        "--executor", type=click.Choice(EXECUTORS), default=EXECUTORS[0], show_default=True
+    )
+    return target_options(executor(function))

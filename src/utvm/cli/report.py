@@ -1,0 +1,161 @@
+"""The report of ``utvm run`` for people: outputs, operators, totals, memory, what matched.
+
+In: a finished run and a console. Out: text on the console. Nothing is decided here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from rich.console import Console
+
+from utvm.cli.output import bar, count, plain_table, ratio, size
+from utvm.driver.execute import RunReport
+from utvm.driver.memory import Memory
+from utvm.driver.run import OperatorCost, Run
+from utvm.driver.tensors import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Comparison
+from utvm.ir.graph import Value
+from utvm.target.board import Board
+
+SHOWN_ROWS = 5
+SHOWN_ELEMENTS = 10
+SHOWN_OPERATORS = 12
+
+
+def print_run(console: Console, report: RunReport, *, every_operator: bool) -> None:
+    """The whole report."""
+    run, build = report.run, report.build
+    options = build.options
+    console.print(
+        f"{build.model.path} on {options.board.title} ({options.target.name}), "
+        f"{options.toolchain.version()}; compiled in {build.compile_seconds:.1f} s"
+    )
+    if report.random:
+        console.print("inputs: random numbers, the same every time (--input gives your own)")
+    console.print()
+    print_outputs(console, build.outputs, run)
+    console.print()
+    print_operators(console, run, build.macs, every_operator=every_operator)
+    console.print()
+    if build.memory is not None:
+        print_memory(console, build.memory, options.board, run.stack_bytes)
+        console.print()
+    if report.comparison is not None:
+        print_comparison(console, report.comparison, run.rows)
+    if report.written is not None:
+        console.print(f"outputs written to {report.written}")
+
+
+def print_outputs(console: Console, values: Sequence[Value], run: Run) -> None:
+    """The first elements of the first rows of every output."""
+    rows = "1 row" if run.rows == 1 else f"{run.rows} rows"
+    table = plain_table("output", "type", "row", "values", "largest", right=("row",))
+    for k, (value, array) in enumerate(zip(values, run.outputs, strict=True)):
+        for row in range(min(run.rows, SHOWN_ROWS)):
+            flat = array[row].reshape(-1)
+            name, type_text = (f"out{k}", str(value.type)) if row == 0 else ("", "")
+            table.add_row(name, type_text, str(row), _elements(flat), _largest(flat, value))
+    console.print(table)
+    if run.rows > SHOWN_ROWS:
+        console.print(f"... {rows} in all; --output writes them to a file")
+
+
+def _elements(flat: np.ndarray) -> str:
+    shown = " ".join(
+        f"{x:.5g}" if flat.dtype.kind == "f" else str(x) for x in flat[:SHOWN_ELEMENTS]
+    )
+    return f"{shown} ..." if flat.size > SHOWN_ELEMENTS else shown
+
+
+def _largest(flat: np.ndarray, value: Value) -> str:
+    """Where the largest element is, and its real value: the prediction of a classifier."""
+    if flat.size < 2 or np.isnan(flat).any():
+        return ""
+    at = int(flat.argmax())
+    number = float(flat[at])
+    if value.quantization is not None:
+        number = (number - value.quantization.zero_point) * value.quantization.scale
+    return f"[{at}] = {number:.4g}"
+
+
+def print_operators(console: Console, run: Run, macs: int, *, every_operator: bool) -> None:
+    """Cost per operator and in all; unless asked for all, the costly ones in execution order."""
+    total = run.cycles
+    shown = list(run.operators)
+    if not every_operator and len(shown) > SHOWN_OPERATORS:
+        costly = sorted(shown, key=_weight, reverse=True)[:SHOWN_OPERATORS]
+        shown = [operator for operator in shown if operator in costly]
+    headings = ("operator", "from", "cycles", "instructions", "MACs", "cycles/MAC", "share")
+    table = plain_table(*headings, right=headings[2:6])
+    for op in shown:
+        _add_row(table_row := [op.name, op.source], op.cycles, op.instructions, op.macs)
+        table.add_row(*table_row, bar((op.cycles or 0) / total, console) if total else "")
+    rest = [operator for operator in run.operators if operator not in shown]
+    if rest:
+        cost = _sum(rest)
+        _add_row(table_row := [f"{len(rest)} others", "--profile shows them"], *cost)
+        table.add_row(*table_row, bar((cost[0] or 0) / total, console) if total else "")
+    _add_row(table_row := ["total", ""], run.cycles, run.instructions, macs)
+    table.add_row(*table_row, "", style="bold")
+    console.print(table)
+    if run.rows > 1 and total:
+        console.print(f"per invocation: the median of {run.rows}")
+
+
+def _weight(operator: OperatorCost) -> int:
+    return operator.macs if operator.cycles is None else operator.cycles
+
+
+def _sum(operators: Sequence[OperatorCost]) -> tuple[int | None, int | None, int]:
+    macs = sum(operator.macs for operator in operators)
+    if any(operator.cycles is None for operator in operators):
+        return None, None, macs
+    cycles = sum(operator.cycles or 0 for operator in operators)
+    return cycles, sum(operator.instructions or 0 for operator in operators), macs
+
+
+def _add_row(row: list[str], cycles: int | None, instructions: int | None, macs: int) -> None:
+    row += [count(cycles), count(instructions), count(macs), ratio(cycles, macs)]
+
+
+def print_memory(console: Console, memory: Memory, board: Board, stack_bytes: int | None) -> None:
+    """Flash and RAM beside what the board has."""
+    flash, ram = memory.flash, memory.ram
+    table = plain_table("memory", "used", "of", "what", right=("used", "of"))
+    table.add_row(
+        "flash",
+        size(flash.total),
+        size(board.memory("flash").size_bytes),
+        f"code {count(flash.code)} + constants {count(flash.constants)}",
+    )
+    table.add_row(
+        "RAM",
+        size(ram.total),
+        size(board.memory("ram").size_bytes),
+        f"arena {count(ram.arena)} + inputs, outputs {count(ram.io)} + other {count(ram.static)}",
+    )
+    if stack_bytes is not None:
+        table.add_row("stack", size(stack_bytes), size(board.stack_bytes), "deepest use, measured")
+    console.print(table)
+
+
+def print_comparison(console: Console, comparison: Comparison, rows: int) -> None:
+    """Whether the outputs are what was expected."""
+    of_rows = f"{count(comparison.total)} values in {rows} row{'s' if rows > 1 else ''}"
+    if comparison.matches:
+        exact = comparison.max_abs_diff == 0
+        how = "bit for bit" if exact else f"largest difference {comparison.max_abs_diff:.3g}"
+        console.print(f"matches the expected outputs: {of_rows}, {how}", style="green")
+        return
+    largest = comparison.max_abs_diff
+    console.print(
+        f"DIFFERS from the expected outputs: {count(comparison.differing)} of {of_rows}; "
+        f"largest difference {'not finite' if largest is None else f'{largest:.6g}'}; "
+        f"first: {comparison.first}",
+        style="bold red",
+    )
+    if isinstance(largest, float):
+        console.print(
+            f"allowed: {RELATIVE_TOLERANCE:g} of the value, {ABSOLUTE_TOLERANCE:g} near zero"
+        )

@@ -1,0 +1,108 @@
+"""Flash and RAM of a program, read from its ELF file.
+
+In: a linked program, its board, and the compiled network it holds. Out: bytes of code and of
+constants in flash; bytes of the arena, of the inputs and outputs, and of everything else that is
+static in RAM. Every allocated section counts once, or twice where it lies in flash and is
+copied to RAM. The stack is not among them: it is measured by running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from utvm.codegen.c_module import prefix_of
+from utvm.device.elf import ElfImage, Section
+from utvm.driver.pipeline import Compiled
+from utvm.support.errors import InternalError
+from utvm.target.board import Board
+
+STACK_SECTION = ".stack"
+VECTORS_SECTION = ".vectors"
+_ARENA_WORD_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Flash:
+    """What is stored: instructions and vectors; constants and the first values of variables."""
+
+    code: int
+    constants: int
+
+    @property
+    def total(self) -> int:
+        return self.code + self.constants
+
+
+@dataclass(frozen=True)
+class Ram:
+    """What is reserved: intermediate results; inputs and outputs; all else but the stack."""
+
+    arena: int
+    io: int
+    static: int
+
+    @property
+    def total(self) -> int:
+        return self.arena + self.io + self.static
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a program on a board."""
+
+    flash: Flash
+    ram: Ram
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What the memory plan says before anything is linked; the ELF file must agree."""
+
+    arena: int
+    io: int
+    parameters: int
+
+
+def forecast(compiled: Compiled) -> Forecast:
+    """The plan's figures: the arena in whole words, inputs and outputs, and all parameters."""
+    module = compiled.module
+    words = -(-compiled.plan.arena_bytes // _ARENA_WORD_BYTES)
+    io = sum(module.tensors[name].size_bytes for name in (*module.inputs, *module.outputs))
+    parameters = sum(int(data.nbytes) for data in module.constants.values())
+    return Forecast(words * _ARENA_WORD_BYTES, io, parameters)
+
+
+def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
+    """The memory of the program ``image``."""
+    sections = [s for s in image.sections if s.alloc and s.size and s.name != STACK_SECTION]
+    in_ram = [s for s in sections if _is_in_ram(s, board)]
+    in_flash = [s for s in sections if not _is_in_ram(s, board)]
+    code = sum(s.size for s in in_flash if s.exec or s.name == VECTORS_SECTION)
+    constants = sum(s.size for s in in_flash) - code
+    constants += sum(s.size for s in in_ram if not s.nobits)
+    module = compiled.module
+    arena = [f"{prefix_of(module)}_arena"] if compiled.plan.arena_bytes else []
+    arena_bytes = _size_of(image, arena)
+    io_bytes = _size_of(image, [f"input{k}" for k in range(len(module.inputs))])
+    io_bytes += _size_of(image, [f"output{k}" for k in range(len(module.outputs))])
+    static = sum(s.size for s in in_ram) - arena_bytes - io_bytes
+    return Memory(Flash(code, constants), Ram(arena_bytes, io_bytes, static))
+
+
+def _is_in_ram(section: Section, board: Board) -> bool:
+    return any(
+        memory.kind == "ram" and memory.origin <= section.address < memory.end
+        for memory in board.memories
+    )
+
+
+def _size_of(image: ElfImage, names: Iterable[str]) -> int:
+    """The bytes of static variables that the generated code defines."""
+    total = 0
+    for name in names:
+        symbol = image.symbols.get(name)
+        if symbol is None or not symbol.size:
+            raise InternalError(f"the program has no variable {name}: {image.path}")
+        total += symbol.size
+    return total
