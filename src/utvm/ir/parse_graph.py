@@ -16,14 +16,15 @@ be left out: the operator's rule gives them. The grammar, where ``x, ..`` is a l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
 from utvm.ir.attributes import Literal, build_attrs
 from utvm.ir.dtype import DType
-from utvm.ir.graph import Graph, Node, Quantization, TensorType, Value
+from utvm.ir.graph import Attrs, Graph, Node, Quantization, TensorType, Value
 from utvm.ir.parse_literals import MAX_DIGITS, LiteralParser
 from utvm.ir.scan import Scanner, Token
 from utvm.ir.verify_graph import (
@@ -38,6 +39,7 @@ from utvm.support.errors import ModelError, UtvmError
 from utvm.support.text import printable
 
 MAX_NODES = 65536
+T = TypeVar("T")
 _NOTHING: Mapping[str, np.ndarray] = {}
 
 
@@ -80,7 +82,11 @@ class _Parser(LiteralParser):
             scan.fail("something follows the graph", expected="the end of the text")
         results = tuple(self._known(token) for token in outputs)
         graph = Graph(name, inputs, results, tuple(self.nodes), self.values, self.constants)
-        verify_graph(graph, self.find_op)
+        try:
+            verify_graph(graph, self.find_op)
+        except ModelError as error:
+            error.where = f"{scan.file}: {error.where}"
+            raise
         return graph
 
     def _line(self) -> None:
@@ -244,14 +250,10 @@ class _Parser(LiteralParser):
         scan.expect("=")
         name = scan.expect_kind("word", "an operator's name")
         operands = tuple(self.items("(", ")", self._operand))
-        token = scan.peek()
+        fields_token = scan.peek()
         fields = self.fields("{", "}") if scan.at("{") else {}
-        try:
-            op = self.find_op(name.text)
-            attrs = build_attrs(op.attrs, fields)
-        except UtvmError as error:
-            error.where = scan.where(token if token.text == "{" else name)
-            raise
+        op = self._at(name, lambda: self.find_op(name.text))
+        attrs = self._at(fields_token if fields else name, lambda: build_attrs(op.attrs, fields))
         types = self._result_types(name, op, operands, attrs, results)
         for result, (type, quantization) in zip(results, types, strict=True):
             self._declare(result.token, type, quantization)
@@ -263,6 +265,14 @@ class _Parser(LiteralParser):
         source = printable(self.string()) if scan.accept("from") else ""
         self.nodes.append(Node(title, name.text, operands, outputs, attrs, source, group))
 
+    def _at(self, token: Token, what: Callable[[], T]) -> T:
+        """``what()``; its errors get the place of ``token``."""
+        try:
+            return what()
+        except UtvmError as error:
+            error.where = self.scan.where(token)
+            raise
+
     def _result(self) -> _Result:
         token = self.scan.expect_kind("value", "a result, as %name")
         return _Result(token, *(self._type() if self.scan.accept(":") else (None, None)))
@@ -272,16 +282,13 @@ class _Parser(LiteralParser):
         name: Token,
         op: Operator,
         operands: tuple[str, ...],
-        attrs: object,
+        attrs: Attrs,
         results: list[_Result],
     ) -> list[tuple[TensorType, Quantization | None]]:
         """Declared types where the text gives them, else those of the operator's rule."""
         inputs = [self.values[operand] for operand in operands]
-        try:
-            inferred = infer_types(op, [value.type for value in inputs], attrs)  # type: ignore[arg-type]
-        except ModelError as error:
-            error.where = self.scan.where(name)
-            raise
+        operand_types = [value.type for value in inputs]
+        inferred = self._at(name, lambda: infer_types(op, operand_types, attrs))
         if len(inferred) != len(results):
             self.scan.fail(
                 "wrong number of results",

@@ -51,7 +51,7 @@ class Scanner:
                 hint="give large constants in the file of arrays",
             )
         self._text = text
-        self._file = file
+        self.file = file
         self._next = self._scan(0)
 
     def _scan(self, at: int) -> Token:
@@ -89,13 +89,13 @@ class Scanner:
     def expect(self, text: str, hint: str = "") -> Token:
         """Takes this symbol or word; anything else is an error."""
         if not self.at(text):
-            self.fail("the text does not continue as it must", expected=f'"{text}"', hint=hint)
+            self.fail("unexpected text", expected=f'"{text}"', hint=hint)
         return self.take()
 
     def expect_kind(self, kind: str, expected: str) -> Token:
         """Takes a token of a kind, described as ``expected``."""
         if self._next.kind != kind:
-            self.fail("the text does not continue as it must", expected=expected)
+            self.fail("unexpected text", expected=expected)
         return self.take()
 
     def where(self, token: Token | None = None) -> str:
@@ -103,7 +103,7 @@ class Scanner:
         start = (token or self._next).start
         line = self._text.count("\n", 0, start) + 1
         column = start - self._text.rfind("\n", 0, start)
-        return f"{self._file}:{line}:{column}"
+        return f"{self.file}:{line}:{column}"
 
     def fail(
         self,
