@@ -1,8 +1,9 @@
 """Compiles graphs to C, builds the program and runs it: what tests compare with a reference.
 
-In: graphs (or TFLite models) with one array per input. Out: one array per output. ``run_graphs`` and
-``run_models`` take many networks at once and put them side by side into ONE program, because a build costs far more than
-a test case. ``target`` is ``host`` (native) or a Cortex-M, which runs on the emulator.
+In: graphs (or TFLite models) with one array per input. Out: one array per output. ``run_graphs``
+and ``run_models`` take many networks at once and put them side by side into ONE program, because a
+build costs far more than a test case. ``target`` is ``host`` (native) or a Cortex-M, which runs on
+the emulator.
 """
 
 from __future__ import annotations

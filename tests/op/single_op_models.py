@@ -1,8 +1,9 @@
 """TFLite models of one operator for random shapes and types, compiled and compared with LiteRT.
 
-``conv_model`` writes a convolution of any kind, ``op_model`` any other operator. ``check_models`` runs all
-models in one native program and on LiteRT's reference kernels: integers must be equal, floats within 1e-5
-relative and 1e-6 absolute. Scales are such that results spread over the output type.
+``conv_model`` writes a convolution of any kind, ``op_model`` any other operator. ``check_models``
+runs all models in one native program and on LiteRT's reference kernels: integers must be equal,
+floats within 1e-5 relative and 1e-6 absolute. Scales are such that results spread over the output
+type.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""depthwise_conv2d: compiled TFLite operators equal LiteRT's reference kernels, and the rest of ``Op`` holds."""
+"""depthwise_conv2d: compiled TFLite operators equal LiteRT's reference kernels."""
 
 from __future__ import annotations
 
@@ -98,9 +98,7 @@ def test_compiled_equals_reference(zeros: tuple[int, int]) -> None:
         ((1, 2, 2, 3), (1, 3, 3, 3), "the window is larger than its padded input"),
     ],
 )
-def test_type_rule_refuses(
-    x: tuple[int, ...], weight: tuple[int, ...], message: str
-) -> None:
+def test_type_rule_refuses(x: tuple[int, ...], weight: tuple[int, ...], message: str) -> None:
     types = [TensorType(x, DType.INT8), TensorType(weight, DType.INT8)]
     with pytest.raises(ModelError, match=message):
         OP.infer(types, Conv2dAttrs())

@@ -1,9 +1,9 @@
 """``depthwise_conv2d``: one filter or more per input channel; NHWC input, weights [1, KH, KW, C*M].
 
-Result channel ``c * M + m`` is input channel c under filter m, where M is the multiplier. Plain form and
-legalization are those of ``conv2d``: integers accumulate into ``accumulator``, floats into float32, and
-out-of-image taps read ``input_zero_point``. Here channels are the last axis of the weights, and
-that is the axis along which they may be quantized.
+Result channel ``c * M + m`` is input channel c under filter m, where M is the multiplier. Plain
+form and legalization are those of ``conv2d``: integers accumulate into ``accumulator``, floats into
+float32, and out-of-image taps read ``input_zero_point``. Here channels are the last axis of the
+weights, and that is the axis along which they may be quantized.
 """
 
 from __future__ import annotations
@@ -84,10 +84,9 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
         bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
     body = reduction(acc, bias, (("ky", kh), ("kx", kw)), update)
     body += d.store((n, y, x, filter_index), Load(acc))
-    names, extents = ("n", "y", "x", "c"), (batch, out_rows, out_columns, channels)
     if multiplier > 1:
-        names, extents = (*names, "m"), (*extents, multiplier)
-    return stage + grid(names, extents, body)
+        body = grid(("m",), (multiplier,), body)
+    return stage + grid(("n", "y", "x", "c"), (batch, out_rows, out_columns, channels), body)
 
 
 def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
