@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 from tests.device.assembly import FLASH, RAM, STACK, Program, assemble, function
 from utvm.device.emulator import run_elf
 from utvm.support.errors import DeviceError
+
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
 
 FAULTS = {
     "read": (
@@ -126,7 +129,7 @@ def test_what_the_core_lacks_is_refused(program: Program, cpu: str, words: str, 
 def test_unaligned_words_trap_on_a_cortex_m0plus(program: Program) -> None:
     body = " ldr r1, =buffer+2\n ldr r0, [r1]\n bx lr"
     assert program.run(body, cpu="cortex-m4").exit_status == 0
-    with pytest.raises(DeviceError, match=r"measured\+0x2"):
+    with pytest.raises(DeviceError, match=r"measured\+0x2\): .* not aligned to its size"):
         program.run(body, cpu="cortex-m0plus")
 
 
@@ -143,3 +146,27 @@ def test_data_cannot_be_executed(tmp_path: Path) -> None:
             measure="measured",
             operators=(),
         )
+
+
+@pytest.mark.parametrize("cpu", CORES)
+def test_random_code_ends_with_a_named_fault(tmp_path: Path, cpu: str) -> None:
+    image = assemble(tmp_path, " nop\n" * 200, cpu=cpu)
+    code = image.segments[0]
+    start = image.symbols["measured"].address
+    for seed in range(10):
+        garbage = random.Random(seed).randbytes(400)
+        data = code.data[:start] + garbage + code.data[start + 400 :]
+        with pytest.raises(DeviceError) as caught:
+            run_elf(
+                replace(image, segments=(replace(code, data=data), *image.segments[1:])),
+                cpu=cpu,
+                cycle_model="cortex-m4",
+                memories=(FLASH, RAM),
+                stack=STACK,
+                files={},
+                measure="measured",
+                operators=(),
+                instruction_limit=100_000,
+            )
+        assert caught.value.where.startswith("pc 0x")
+        assert "emulator stopped" not in caught.value.what

@@ -41,6 +41,7 @@ FETCH_FORBIDDEN = UC_MEM_FETCH_PROT
 _EXCEPTIONS = {
     1: ("executes an undefined instruction", "compile for this core"),
     2: ("makes a supervisor call (svc)", "there is no operating system to answer it"),
+    4: ("makes an access that is not aligned to its size", "align the buffer"),
     7: ("hits a breakpoint", "an assertion of the program may have failed"),
     17: (
         "uses the floating-point unit, which this core lacks or has switched off",
