@@ -71,6 +71,14 @@ INTRINSICS = {
             I32,
             "1 / (1 + x) in Q0.31 for 0 <= x < 1, by gemmlowp's three Newton steps",
         ),
+        Intrinsic("divide", (I32, I32), I32, "a / b towards zero, wrapping; 0 where b is 0"),
+        Intrinsic(
+            "divide_scaled",
+            (I32, I32, I32, I32),
+            I32,
+            "a / b * multiplier * 2^(shift-31) for |a|, |b| < 2^16 by a fixed-point reciprocal, as "
+            "TFLite's DIV; 0 where b is 0",
+        ),
         Intrinsic("exp", (F32,), F32, "e^x"),
         Intrinsic("log", (F32,), F32, "the natural logarithm"),
         Intrinsic("tanh", (F32,), F32, "the hyperbolic tangent"),

@@ -133,4 +133,33 @@ static inline int32_t utvm_one_over_one_plus(int32_t x) {
   return utvm_shift_left_saturating(estimate, 1);
 }
 
+/* a / b towards zero, modulo 2^32; 0 where b is 0. */
+static inline int32_t utvm_divide(int32_t a, int32_t b) {
+  if (b == 0) {
+    return 0;
+  }
+  return b == -1 ? (int32_t)(0u - (uint32_t)a) : a / b;
+}
+
+/* a / b * multiplier * 2^(shift - 31) by the reciprocal of b; 0 where b is 0. |a|, |b| < 2^16,
+ * multiplier as in utvm_requantize. The last shift counts modulo 64 and 32, which is what the
+ * reference kernels of TensorFlow Lite do on x86-64 where a quotient is far below one step. */
+static inline int32_t utvm_divide_scaled(int32_t a, int32_t b, int32_t multiplier, int32_t shift) {
+  if (b == 0) {
+    return 0;
+  }
+  const int32_t numerator = b < 0 ? -a : a;
+  const int32_t divisor = b < 0 ? -b : b;
+  const int32_t zeros = utvm_clz(divisor);
+  const int32_t fraction = utvm_shift_left_wrapping(divisor, zeros) & INT32_MAX;
+  const int32_t headroom = utvm_clz(numerator ^ (numerator >> 31)) - 1;
+  const int32_t left = utvm_shift_left_wrapping(numerator, headroom);
+  const int32_t quotient = utvm_mulhi_rounding(left, utvm_one_over_one_plus(fraction));
+  const int32_t scaled = utvm_mulhi_rounding(quotient, multiplier);
+  const uint32_t right = (uint32_t)(31 - zeros + headroom - shift);
+  const int32_t mask = (int32_t)(uint32_t)(((uint64_t)1 << (right & 63)) - 1);
+  const int32_t threshold = (mask >> 1) + (scaled < 0);
+  return (scaled >> (right & 31)) + ((scaled & mask) > threshold);
+}
+
 #endif
