@@ -98,11 +98,13 @@ def split(function: Function, name: str, factor: int) -> Function:
         shifted = substitute(stmt.body, {name: stmt.var + inner})
         nest = For(inner, Imm(0), Imm(factor), shifted, parallel=stmt.parallel)
         main = For(stmt.var, stmt.start, Imm(begin + whole), (nest,), factor, stmt.parallel)
+        # The tail may end up beside the main part, so its names are its own.
+        remainder = substitute(stmt.body, {name: tail})
         rest = For(
             tail,
             Imm(begin + whole),
             Imm(begin + count),
-            substitute(stmt.body, {name: tail}),
+            _suffixed(remainder, "_t") if whole else remainder,
             parallel=stmt.parallel,
         )
         return ((main,) if whole else ()) + ((rest,) if count % factor else ())
