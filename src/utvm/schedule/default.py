@@ -67,9 +67,14 @@ def _blocked(function: Function, name: str, factor: int) -> Function:
 
 
 def _unrolled(function: Function, name: str, factor: int) -> Function:
-    """A reduction loop with ``factor`` steps per iteration, the remainder behind it."""
+    """A reduction loop with ``factor`` steps per iteration, the remainder behind it.
+
+    A loop of a few iterations is unrolled whole: what runs the loop would cost more.
+    """
     if factor == 1 or not has_loop(function, name):
         return function
+    if _size(function, name) <= 4 * factor:
+        return unroll(function, name)
     function = split(function, name, factor)
     for part in (f"{name}_i", f"{name}_t"):
         if has_loop(function, part):
