@@ -6,9 +6,13 @@ a native program, say) are null; figures of a run are per invocation.
 
 from __future__ import annotations
 
-from utvm.driver.build import Build
+from dataclasses import asdict
+
 from utvm.driver.execute import RunReport
+from utvm.driver.inspect import Inspection, TensorLine
+from utvm.driver.load import Model
 from utvm.driver.memory import Memory
+from utvm.driver.options import BuildOptions
 from utvm.driver.run import OperatorCost
 
 Json = dict[str, object]
@@ -18,7 +22,7 @@ def run_json(report: RunReport) -> Json:
     """``utvm run --json``."""
     run, build, comparison = report.run, report.build, report.comparison
     return {
-        **build_json(build),
+        **origin_json(build.model, build.options),
         "rows": run.rows,
         "random_inputs": report.random,
         "outputs": None if report.written is None else str(report.written),
@@ -35,11 +39,41 @@ def run_json(report: RunReport) -> Json:
     }
 
 
-def build_json(build: Build) -> Json:
-    """What was built, for what, and with what."""
-    options = build.options
+def inspect_json(inspection: Inspection) -> Json:
+    """``utvm inspect --json``."""
+    build = inspection.build
     return {
-        "model": str(build.model.path),
+        **origin_json(inspection.model, inspection.options),
+        "supported": inspection.supported,
+        "problem": inspection.problem or None,
+        "inputs": [tensor_json(tensor) for tensor in inspection.inputs],
+        "outputs": [tensor_json(tensor) for tensor in inspection.outputs],
+        "operators": [asdict(operator) for operator in inspection.operators],
+        "macs": None if build is None else build.macs,
+        "fits": inspection.fits,
+        **memory_json(inspection.memory),
+    }
+
+
+def tensor_json(tensor: TensorLine) -> Json:
+    """An input or output of a model."""
+    quantization = tensor.quantization
+    if quantization is None:
+        return {"name": tensor.name, "type": tensor.type, "quantization": None}
+    one = quantization.axis is None
+    scales, zeros = list(quantization.scales), list(quantization.zero_points)
+    described = {
+        "scale": scales[0] if one else scales,
+        "zero_point": zeros[0] if one else zeros,
+        "axis": quantization.axis,
+    }
+    return {"name": tensor.name, "type": tensor.type, "quantization": described}
+
+
+def origin_json(model: Model, options: BuildOptions) -> Json:
+    """What was built, for what, and with what."""
+    return {
+        "model": str(model.path),
         "target": options.target.name,
         "board": options.board.name,
         "executor": options.executor,

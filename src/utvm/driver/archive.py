@@ -1,4 +1,4 @@
-"""Reading .npz archives that come from a user: headers first, data only when it is what we want.
+"""Reading .npz archives that come from a user: headers first, then data; and writing our own.
 
 In: a path, and which arrays with which type and shape. Out: NumPy arrays in C order and native
 byte order. Nothing is unpickled, and no array is read before its header was checked, so a header
@@ -7,9 +7,10 @@ that claims terabytes costs nothing. Every mistake is an InputError that names f
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -91,6 +92,16 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
     """All arrays of an archive, by name."""
     with open_archive(path) as archive:
         return {name: archive.array(name) for name in archive.names}
+
+
+def write_archive(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An .npz archive; equal arrays give equal bytes (the entries carry no date)."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                npy.write_array(member, array, allow_pickle=False)
+    return stream.getvalue()
 
 
 def _read_header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from utvm.driver.build import PROGRAM, Build, build_graph, input_values, output_values
+from utvm.driver.build import Build, build_graph, input_values, output_values
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import BuildOptions
 from utvm.driver.pipeline import Observer
@@ -72,7 +72,7 @@ def execute(
     if request.expected is not None and request.inputs is None:
         raise InputError("--expect needs --input", hint="one file may serve as both")
     if request.keep is not None:
-        check_replaceable(request.keep, PROGRAM)
+        check_replaceable(request.keep)
     notify("reading the model")
     start = time.perf_counter()
     graph = import_model(model := load_model(request.model, request.params))
@@ -83,7 +83,7 @@ def execute(
         notify(f"compiling for {request.options.target.name}")
         build = build_graph(model, graph, request.options, folder, observe, import_seconds)
         if request.keep is not None:
-            replace_folder(request.keep, lambda kept: _copy_files(folder, kept), PROGRAM)
+            replace_folder(request.keep, lambda kept: _copy_files(folder, kept))
         notify(f"running on {request.options.board.name}")
         run = run_build(build, inputs, lambda n: notify(f"running: {n / 1e6:.0f} M instructions"))
     written = request.output or (request.keep / KEPT_OUTPUTS if request.keep else None)

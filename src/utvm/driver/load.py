@@ -8,7 +8,7 @@ not by name. Every mistake is a UtvmError that names the file.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ import numpy as np
 from utvm.driver.archive import read_archive
 from utvm.importers.tflite import import_tflite
 from utvm.ir.graph import Graph
+from utvm.ir.parse_graph import parse_graph
 from utvm.op.registry import find_op
-from utvm.support.errors import InputError
+from utvm.support.errors import InputError, ModelError
 from utvm.support.text import identifier, printable
 
 # The importer bounds the tensors of a model; this bounds what is read to begin with.
@@ -61,11 +62,12 @@ def import_model(model: Model) -> Graph:
     """The graph of a model, as its file gives it."""
     if model.kind == "tflite":
         return import_tflite(model.data, name=model.name, find_op=find_op)
-    return _parse(model)
-
-
-def _parse(model: Model) -> Graph:
-    raise InputError("graphs in text form cannot be read yet", where=str(model.path))
+    try:
+        text = model.data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ModelError("the graph is not UTF-8 text", where=str(model.path)) from error
+    graph = parse_graph(text, find_op, model.params, file=model.path.name)
+    return replace(graph, name=model.name)
 
 
 def _read(path: Path) -> bytes:

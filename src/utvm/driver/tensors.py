@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utvm.driver.archive import Archive, open_archive
+from utvm.driver.archive import Archive, open_archive, write_archive
 from utvm.ir.graph import Value
 from utvm.support.errors import InputError
 from utvm.support.files import replace_file
@@ -116,11 +116,7 @@ def write_outputs(path: Path, outputs: Rows) -> None:
 
     arrays = {f"out{k}": array for k, array in enumerate(outputs)}
 
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as stream:
-            np.savez(stream, allow_pickle=False, **arrays)
-
-    replace_file(path, write)
+    replace_file(path, lambda temporary: temporary.write_bytes(write_archive(arrays)))
 
 
 def _read_rows(path: Path, prefix: str, values: Sequence[Value]) -> Rows:

@@ -17,7 +17,11 @@ from pathlib import Path
 from utvm.support.errors import InputError
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+MARKER = ".utvm-output"
+MARKER_TEXT = "utvm wrote this folder and replaces it as a whole when it writes here again.\n"
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """``write(temporary)`` makes the file, which then takes the place of ``path``."""
     if path.is_dir():
         raise InputError("cannot write the file: a folder of this name exists", where=str(path))
@@ -26,34 +30,35 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         (scratch / path.name).replace(path)
 
 
-def replace_folder(path: Path, fill: Callable[[Path], None], marker: str) -> None:
+def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """``fill(temporary)`` fills a folder, which then takes the place of ``path``.
 
-    What stands at ``path`` is replaced only if it is empty or holds a file ``marker``, which
-    says that this function made it; anything else is refused before ``fill`` is called.
+    What stands at ``path`` is replaced only if it is empty or holds the file ``MARKER``, which says
+    that this function made it; anything else is refused before ``fill`` is called.
     """
     path = path.resolve()
-    check_replaceable(path, marker)
+    check_replaceable(path)
     with _scratch_beside(path) as scratch:
         folder = scratch / path.name
         folder.mkdir()
         fill(folder)
+        (folder / MARKER).write_text(MARKER_TEXT, encoding="ascii")
         if path.exists():
             path.rename(scratch / "old")
         folder.rename(path)
 
 
-def check_replaceable(path: Path, marker: str) -> None:
+def check_replaceable(path: Path) -> None:
     """Refuses a destination that holds somebody's files; for asking before a long work."""
     if not path.exists():
         return
     if not path.is_dir():
         raise InputError("cannot write the folder: a file of this name exists", where=str(path))
-    if any(path.iterdir()) and not (path / marker).exists():
+    if any(path.iterdir()) and not (path / MARKER).exists():
         raise InputError(
             "the folder is not empty",
             where=str(path),
-            expected=f"a new or empty folder, or one that utvm wrote (it holds {marker})",
+            expected=f"a new or empty folder, or one that utvm wrote (it holds {MARKER})",
         )
 
 

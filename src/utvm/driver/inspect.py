@@ -1,0 +1,174 @@
+"""What ``utvm inspect`` knows of a model before anything runs.
+
+In: a model and the options of a build. Out: an ``Inspection``: every operator, supported or not and
+why; the model's inputs and outputs; and, where all is supported, MACs and the exact memory. The
+memory is read from the linked program, as ``utvm run`` does, so that both say the same. A
+program that does not fit its board is linked again with room enough, to say how much it needs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from utvm.driver.build import Build, build_graph, input_values, output_values
+from utvm.driver.load import Model, import_model
+from utvm.driver.memory import Memory
+from utvm.driver.options import BuildOptions
+from utvm.importers.tflite import list_operators
+from utvm.importers.tflite_model import Tensor, read_model
+from utvm.ir.graph import Graph, Node, Quantization, Value
+from utvm.op.registry import find_op
+from utvm.support.errors import MemoryLimitError, UnsupportedError
+from utvm.support.text import printable
+from utvm.target.board import Board
+
+_ROOM_BYTES = 128 << 20
+
+
+@dataclass(frozen=True)
+class OperatorLine:
+    """One operator of the model. ``macs`` is None where the model could not be imported."""
+
+    index: int
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    supported: bool
+    reason: str
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class TensorLine:
+    """An input or output of the model."""
+
+    name: str
+    type: str
+    quantization: Quantization | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """``build`` is None where nothing could be built; ``problem`` then says why."""
+
+    model: Model
+    options: BuildOptions
+    inputs: tuple[TensorLine, ...]
+    outputs: tuple[TensorLine, ...]
+    operators: tuple[OperatorLine, ...]
+    problem: str
+    build: Build | None
+    fits: bool | None
+
+    @property
+    def supported(self) -> bool:
+        return not self.problem
+
+    @property
+    def memory(self) -> Memory | None:
+        return None if self.build is None else self.build.memory
+
+
+def inspect_model(model: Model, options: BuildOptions) -> Inspection:
+    """Looks at a model, and builds it if it can be built."""
+    operators = _tflite_operators(model) if model.kind == "tflite" else ()
+    failed = [operator for operator in operators if not operator.supported]
+    if failed:
+        inputs, outputs = _tflite_tensors(model)
+        problem = f"{len(failed)} of {len(operators)} operators are not supported"
+        return Inspection(model, options, inputs, outputs, operators, problem, None, None)
+    graph = import_model(model)
+    operators = _with_macs(operators, graph) if operators else _graph_operators(graph)
+    inputs, outputs = _tensors(model, graph)
+    try:
+        build, fits = _build(model, graph, options)
+    except UnsupportedError as error:
+        return Inspection(model, options, inputs, outputs, operators, str(error), None, None)
+    return Inspection(model, options, inputs, outputs, operators, "", build, fits)
+
+
+def _build(model: Model, graph: Graph, options: BuildOptions) -> tuple[Build, bool]:
+    """The program, and whether it fits the board."""
+    with tempfile.TemporaryDirectory(prefix="utvm-") as scratch:
+        try:
+            return build_graph(model, graph, options, Path(scratch)), True
+        except MemoryLimitError:
+            roomy = replace(options, board=_roomy(options.board))
+            return build_graph(model, graph, roomy, Path(scratch)), False
+
+
+def _roomy(board: Board) -> Board:
+    """The board with main memories that hold any model; never run, only linked for."""
+    main = {board.memory("flash").name, board.memory("ram").name}
+    return replace(
+        board,
+        memories=tuple(
+            replace(memory, size_bytes=_ROOM_BYTES) if memory.name in main else memory
+            for memory in board.memories
+        ),
+    )
+
+
+def _tflite_operators(model: Model) -> tuple[OperatorLine, ...]:
+    return tuple(
+        OperatorLine(r.index, r.name, r.inputs, r.outputs, r.supported, r.reason, None)
+        for r in list_operators(model.data, find_op=find_op)
+    )
+
+
+def _with_macs(operators: tuple[OperatorLine, ...], graph: Graph) -> tuple[OperatorLine, ...]:
+    """MACs by the operators that the nodes came from."""
+    macs: dict[str, int] = {}
+    for node in graph.nodes:
+        macs[node.source] = macs.get(node.source, 0) + _node_macs(graph, node)
+    return tuple(replace(op, macs=macs.get(f"{op.name} #{op.index}", 0)) for op in operators)
+
+
+def _graph_operators(graph: Graph) -> tuple[OperatorLine, ...]:
+    """Operators of a graph in text form: all that it parses with are supported."""
+    return tuple(
+        OperatorLine(
+            index,
+            node.op,
+            tuple(str(value.type) for value in graph.inputs_of(node)),
+            tuple(str(value.type) for value in graph.outputs_of(node)),
+            True,
+            "",
+            _node_macs(graph, node),
+        )
+        for index, node in enumerate(graph.nodes)
+    )
+
+
+def _node_macs(graph: Graph, node: Node) -> int:
+    count = find_op(node.op).macs
+    if count is None:
+        return 0
+    inputs = [value.type for value in graph.inputs_of(node)]
+    return count(inputs, [value.type for value in graph.outputs_of(node)])
+
+
+def _tensors(model: Model, graph: Graph) -> tuple[tuple[TensorLine, ...], tuple[TensorLine, ...]]:
+    if model.kind == "tflite":
+        return _tflite_tensors(model)
+    inputs, outputs = input_values(graph), output_values(graph)
+    return tuple(map(_value_line, inputs)), tuple(map(_value_line, outputs))
+
+
+def _value_line(value: Value) -> TensorLine:
+    return TensorLine(value.name, str(value.type), value.quantization)
+
+
+def _tflite_tensors(model: Model) -> tuple[tuple[TensorLine, ...], tuple[TensorLine, ...]]:
+    """Inputs and outputs as the file names them."""
+    network = read_model(model.data)[0]
+
+    def line(tensor: Tensor) -> TensorLine:
+        return TensorLine(printable(tensor.name), str(tensor), tensor.quantization)
+
+    return (
+        tuple(line(network.tensors[index]) for index in network.inputs),
+        tuple(line(network.tensors[index]) for index in network.outputs),
+    )
