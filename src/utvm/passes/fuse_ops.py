@@ -37,42 +37,73 @@ def fuse_ops(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
     making: dict[str, _Kernel] = {}
     readers = {name: len(nodes) for name, nodes in graph.consumers().items()}
     for node in graph.nodes:
-        if node.op == "reshape":
-            kernels.append(_Kernel([node], False))
-            continue
         op = find_op(node.op)
         kernel = _Kernel([node], op.elementwise)
-        joined = _operand_kernels(graph, node, making, readers) if op.elementwise else []
-        for other in joined:
-            kernels.remove(other)
-        nodes = [n for other in joined for n in other.nodes]
-        kernel = _Kernel([*nodes, node], op.elementwise and all(k.elementwise for k in joined))
+        if op.elementwise:
+            _join_operands(graph, kernel, kernels, making, readers)
         kernels.append(kernel)
-        for name in node.outputs:
-            making[name] = kernel
+        if node.op != "reshape":
+            for member in kernel.nodes:
+                making |= dict.fromkeys(member.outputs, kernel)
     return replace(graph, nodes=_labelled(kernels, find_op))
 
 
-def _operand_kernels(
-    graph: Graph, node: Node, making: dict[str, _Kernel], readers: dict[str, int]
-) -> list[_Kernel]:
-    """The kernels that ``node`` continues: at most one with an anchor, first; the rest elementwise.
+def _join_operands(
+    graph: Graph,
+    kernel: _Kernel,
+    kernels: list[_Kernel],
+    making: dict[str, _Kernel],
+    readers: dict[str, int],
+) -> None:
+    """Puts the kernels that make the operands of a new elementwise kernel in front of it.
+
+    At most one of them may have an anchor, the last one. Of another one, what follows its narrowest
+    value is taken over, so that this value goes through memory and not a wider one.
     """
+    node = kernel.nodes[0]
     shape = graph.outputs_of(node)[0].shape
-    anchored: list[_Kernel] = []
-    elementwise: list[_Kernel] = []
-    for name in dict.fromkeys(node.inputs):
-        kernel = making.get(name)
-        private = readers.get(name) == 1 and name not in graph.outputs
-        if kernel is None or not private or len(kernel.nodes[-1].outputs) > 1:
-            continue
-        if graph.values[name].shape != shape:
-            continue
-        if kernel.elementwise:
-            elementwise.append(kernel)
-        elif not anchored:
-            anchored.append(kernel)
-    return anchored + elementwise
+    private = [
+        making[name]
+        for name in dict.fromkeys(node.inputs)
+        if name in making
+        and readers.get(name) == 1
+        and name not in graph.outputs
+        and len(making[name].nodes[-1].outputs) == 1
+        and graph.values[name].shape == shape
+    ]
+    private.sort(key=kernels.index)
+    anchored = [other for other in private if not other.elementwise]
+    for other in anchored[:-1]:
+        kernel.nodes = _wider_tail(graph, other) + kernel.nodes
+    for other in private:
+        if other.elementwise:
+            kernels.remove(other)
+            kernel.nodes = other.nodes + kernel.nodes
+    for other in anchored[-1:]:
+        kernels.remove(other)
+        kernel.nodes = other.nodes + kernel.nodes
+        kernel.elementwise = False
+
+
+def _wider_tail(graph: Graph, kernel: _Kernel) -> list[Node]:
+    """Takes off a kernel's end the nodes behind its narrowest value, as far as they form a chain."""
+    cut = best = len(kernel.nodes)
+    size = _result_bytes(graph, kernel.nodes[-1])
+    while cut > 1:
+        last, before = kernel.nodes[cut - 1], kernel.nodes[cut - 2]
+        others = set(last.inputs) - set(before.outputs) - set(graph.constants)
+        if not set(before.outputs) & set(last.inputs) or others:
+            break
+        cut -= 1
+        if _result_bytes(graph, before) < size:
+            best, size = cut, _result_bytes(graph, before)
+    tail = kernel.nodes[best:]
+    del kernel.nodes[best:]
+    return tail
+
+
+def _result_bytes(graph: Graph, node: Node) -> int:
+    return graph.outputs_of(node)[0].type.size_bytes
 
 
 def _labelled(kernels: list[_Kernel], find_op: Callable[[str], Op]) -> tuple[Node, ...]:
