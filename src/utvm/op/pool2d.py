@@ -161,6 +161,8 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: MaxPool2dAttrs = node.attrs  # type: ignore[assignment]
     if quantization is None:
         return finish_float(b, node)
+    if attrs.activation == "none":
+        return None
     result = b.emit(node.op, node.inputs, replace(attrs, activation="none"), node.name)
     out = quant_of(b.value(node.outputs[0]))
     low, high = activation_range(Activation(attrs.activation), out)

@@ -6,14 +6,17 @@ import difflib
 
 from utvm.op import (
     add,
+    arg_max,
     cast,
     clip,
+    concat,
     conv2d,
     copy,
     dense,
     depthwise_conv2d,
     dequantize,
     div,
+    gather,
     hard_swish,
     leaky_relu,
     logistic,
@@ -21,8 +24,10 @@ from utvm.op import (
     maximum,
     minimum,
     mul,
+    pad,
     pool2d,
     quantize,
+    reduce,
     relu,
     requantize,
     requantize_double,
@@ -33,8 +38,10 @@ from utvm.op import (
     softmax,
     softmax16,
     softmax_table,
+    strided_slice,
     sub,
     tanh,
+    transpose,
 )
 from utvm.op.base import Op
 from utvm.support.errors import ModelError
@@ -43,8 +50,11 @@ OPS: dict[str, Op] = {
     op.name: op
     for op in (
         add.OP,
+        arg_max.ARG_MAX,
+        arg_max.ARG_MIN,
         cast.OP,
         clip.OP,
+        concat.OP,
         conv2d.OP,
         copy.OP,
         dense.OP,
@@ -52,6 +62,7 @@ OPS: dict[str, Op] = {
         dequantize.OP,
         div.DIV_REQUANTIZE,
         div.OP,
+        gather.OP,
         hard_swish.OP,
         leaky_relu.LEAKY_REQUANTIZE,
         leaky_relu.OP,
@@ -60,9 +71,14 @@ OPS: dict[str, Op] = {
         maximum.OP,
         minimum.OP,
         mul.OP,
+        pad.OP,
         pool2d.AVG_POOL2D,
         pool2d.MAX_POOL2D,
         quantize.OP,
+        reduce.MEAN,
+        reduce.REDUCE_MAX,
+        reduce.REDUCE_MIN,
+        reduce.SUM,
         relu.OP,
         requantize.OP,
         requantize_double.OP,
@@ -74,8 +90,10 @@ OPS: dict[str, Op] = {
         softmax.OP,
         softmax16.OP,
         softmax_table.OP,
+        strided_slice.OP,
         sub.OP,
         tanh.OP,
+        transpose.OP,
     )
 }
 

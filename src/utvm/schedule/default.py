@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 from utvm.ir.loop import Function
 from utvm.schedule.compute_at import compute_at
@@ -104,11 +105,20 @@ def schedule_dense(function: Function, target: Target) -> Function:
 
 def schedule_window(function: Function, target: Target) -> Function:
     """Depthwise and pooling: small windows unrolled whole, two columns share what they can."""
-    if _size(function, "ky") * _size(function, "kx") <= MOST_TAPS:
-        for name in ("kx", "ky"):
-            if has_loop(function, name):
-                function = unroll(function, name)
-    return _blocked(function, "x", blocking(target).columns)
+    taps = [name for name in ("kx", "ky", "r") if has_loop(function, name)]
+    if prod(_size(function, name) for name in taps) <= MOST_TAPS:
+        for name in taps:
+            function = unroll(function, name)
+        return _blocked(function, "x", blocking(target).columns)
+    return schedule_reduce(function, target)
+
+
+def schedule_reduce(function: Function, target: Target) -> Function:
+    """Reductions and large windows: adjacent channels share the address, a few steps per turn."""
+    block = blocking(target)
+    function = _blocked(function, "c", block.columns * block.channels)
+    inner = next((name for name in ("r", "kx") if has_loop(function, name)), None)
+    return _unrolled(function, inner, block.depth) if inner else function
 
 
 MOST_TAPS = 16
@@ -120,4 +130,8 @@ SCHEDULES: dict[str, Callable[[Function, Target], Function]] = {
     "depthwise_conv2d": schedule_window,
     "max_pool2d": schedule_window,
     "avg_pool2d": schedule_window,
+    "mean": schedule_reduce,
+    "sum": schedule_reduce,
+    "reduce_max": schedule_reduce,
+    "reduce_min": schedule_reduce,
 }
