@@ -20,6 +20,7 @@ from utvm.passes.bind_loads import bind_loads
 from utvm.passes.copy_outputs import copy_outputs
 from utvm.passes.eliminate_dead import eliminate_dead
 from utvm.passes.fold_constants import fold_constants
+from utvm.passes.fold_pad import fold_pad
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.hoist_addresses import hoist_addresses
 from utvm.passes.legalize import legalize
@@ -62,6 +63,7 @@ def compile_graph(
         ("import", lambda g: g),
         ("fold-shapes", partial(fold_constants, find_op=find_op)),
         ("legalize", partial(legalize, find_op=find_op)),
+        ("fold-pad", fold_pad),
         ("fold-constants", partial(fold_constants, find_op=find_op)),
         ("eliminate-dead", eliminate_dead),
         ("copy-outputs", copy_outputs),

@@ -26,7 +26,7 @@ from utvm.op.quantized import finish_float, quant_of
 
 @dataclass(frozen=True)
 class DivRequantizeAttrs(Attrs):
-    """``multiplier`` and ``shift``: the factor of the quotient; ``low``/``high``: inclusive bounds."""
+    """``multiplier`` and ``shift``: the quotient's factor; ``low``/``high``: inclusive bounds."""
 
     dtype: str
     low: int
