@@ -37,9 +37,13 @@ def target_options(function: Function) -> Function:
     return function
 
 
+def executor_option(function: Function) -> Function:
+    """--executor."""
+    return click.option(
+        "--executor", type=click.Choice(EXECUTORS), default=EXECUTORS[0], show_default=True
+    )(function)
+
+
 def build_options(function: Function) -> Function:
     """The target options and --executor."""
-    executor = click.option(
-        "--executor", type=click.Choice(EXECUTORS), default=EXECUTORS[0], show_default=True
-    )
-    return target_options(executor(function))
+    return target_options(executor_option(function))

@@ -37,15 +37,20 @@ def resolve_options(
 ) -> BuildOptions:
     """Looks the names up. A board implies its target, a target its default board."""
     found_target, found_board = resolve_board(target, board)
+    check_executor(executor)
+    return BuildOptions(
+        found_target, found_board, find_toolchain(toolchain, found_target), executor
+    )
+
+
+def check_executor(executor: str) -> None:
+    """Refuses what is no executor, and what is not there yet."""
     if executor not in EXECUTORS:
         raise InputError(
             f"unknown executor '{printable(executor)}'", expected=f"one of {', '.join(EXECUTORS)}"
         )
     if executor == "graph":
         raise UnsupportedError("the graph executor does not exist yet", hint="use --executor aot")
-    return BuildOptions(
-        found_target, found_board, find_toolchain(toolchain, found_target), executor
-    )
 
 
 def resolve_board(target: str | None, board: str | None) -> tuple[Target, Board]:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from utvm.support.errors import InputError
 
-
 MARKER = ".utvm-output"
 MARKER_TEXT = "utvm wrote this folder and replaces it as a whole when it writes here again.\n"
 
