@@ -382,7 +382,12 @@ def test_missing_operands_and_results() -> None:
         model.op("ADD", [t[0], t[0]], [])
         return [t[0]], [t[0]]
 
-    assert wired(operands) == "operator 0 ADD: the operator has no operands or no results"
+    def weights(model: ModelBuilder, t: list[int]) -> tuple[list[int], list[int]]:
+        model.op("FULLY_CONNECTED", [t[0]], [t[1]])
+        return [t[0]], [t[1]]
+
+    assert wired(operands) == "operator 0 ADD, input 0: an operand is missing"
+    assert wired(weights) == "operator 0 FULLY_CONNECTED, input 1: an operand is missing"
     assert wired(results) == "operator 0 ADD: the operator has no operands or no results"
 
 

@@ -18,7 +18,7 @@ from utvm.importers.tflite_model import Operator, Tensor
 from utvm.importers.tflite_options import read_options
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType, Value
-from utvm.op.base import NoAttrs, Op
+from utvm.op.base import Op
 from utvm.op.builder import GraphBuilder
 from utvm.support.errors import ModelError, UnsupportedError, UtvmError
 from utvm.support.text import identifier, printable
@@ -189,7 +189,7 @@ class OpContext:
     ) -> None:
         """Appends the node that makes one of the operator's results."""
         tensor = self.output(output)
-        attrs = NoAttrs() if attrs is None else attrs
+        attrs = self._graph.find_op(op).attrs() if attrs is None else attrs
         inferred = self._infer(op, inputs, attrs)
         declared = self._graph.declare(tensor)
         value = self._graph.builder.value(declared)

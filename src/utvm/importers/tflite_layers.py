@@ -15,6 +15,7 @@ from utvm.importers.tflite_model import Tensor
 from utvm.ir.dtype import DType
 from utvm.op.conv2d import Conv2dAttrs
 from utvm.op.dense import DenseAttrs
+from utvm.op.pool2d import AvgPool2dAttrs, MaxPool2dAttrs
 from utvm.op.reshape import ReshapeAttrs
 
 Pair = tuple[int, int]
@@ -90,6 +91,22 @@ def fully_connected(ctx: OpContext) -> None:
     else:
         result = ctx.intermediate("dense", inputs, attrs, ctx.output())
         ctx.emit("reshape", [result], ReshapeAttrs(kept))
+
+
+def average_pool_2d(ctx: OpContext) -> None:
+    ctx.emit("avg_pool2d", ctx.names(0), AvgPool2dAttrs(*_pool(ctx)))
+
+
+def max_pool_2d(ctx: OpContext) -> None:
+    ctx.emit("max_pool2d", ctx.names(0), MaxPool2dAttrs(*_pool(ctx)))
+
+
+def _pool(ctx: OpContext) -> tuple[Pair, Pair, tuple[int, int, int, int], str]:
+    """Window, strides, padding and activation; the kernels do not rescale."""
+    check_same_quantization(ctx, ctx.input(0), ctx.output())
+    window, strides = ctx.pair("filter_height", "filter_width"), _strides(ctx)
+    padding = window_padding(ctx, ctx.shape(0, rank=4)[1:3], window, strides, (1, 1))
+    return window, strides, padding, ctx.activation()
 
 
 def window_padding(

@@ -17,6 +17,9 @@ from utvm.importers.tflite_model import Tensor
 from utvm.ir.dtype import DType
 from utvm.op.quantize_types import REFERENCE_TYPES
 
+# Among the operands of a row, the only one that an operator may leave out.
+_BIAS = 2
+
 Signature = tuple[tuple[str, ...], str]
 
 
@@ -24,10 +27,10 @@ Signature = tuple[tuple[str, ...], str]
 class Row:
     """One operator.
 
-    ``operands``: which inputs the signatures are about, trailing ones optional; empty means every
-    input, each of the signature's one type. ``is_arithmetic``: 8 and 16 bit integers must be
-    quantized. ``weight_axis``: the axis along which operand 1 may be quantized per channel, and
-    operand 2 with it.
+    ``operands``: which inputs the signatures are about; empty means every input, each of the
+    signature's one type. The third, a bias, may be left out. ``is_arithmetic``: 8 and 16 bit
+    integers must be quantized. ``weight_axis``: the axis along which operand 1 may be quantized
+    per channel, and operand 2 with it.
     """
 
     translate: Callable[[OpContext], None]
@@ -77,7 +80,14 @@ QUANTIZE = _to(
 
 ROWS: dict[str, Row] = {
     "ADD": Row(tflite_math.sum_of_two, _kernels("ADD", 2), operands=(0, 1), is_arithmetic=True),
+    "ARG_MAX": Row(
+        tflite_math.arg_max, _to((t, "int32 int64") for t in ("float32", "int8", "uint8", "int32"))
+    ),
+    "AVERAGE_POOL_2D": Row(
+        tflite_layers.average_pool_2d, _kernels("AVERAGE_POOL_2D"), is_arithmetic=True
+    ),
     "CAST": Row(tflite_math.cast, _to((t, ANY) for t in ANY.split())),
+    "CONCATENATION": Row(tflite_arrays.concatenation, _kernels("CONCATENATION"), operands=()),
     "CONV_2D": Row(
         tflite_layers.conv_2d, WEIGHTED, operands=(0, 1, 2), is_arithmetic=True, weight_axis=0
     ),
@@ -88,6 +98,17 @@ ROWS: dict[str, Row] = {
         is_arithmetic=True,
         weight_axis=3,
     ),
+    "DEQUANTIZE": Row(
+        tflite_math.plain_unary,
+        _to((t, "float32") for t in ("int8", "uint8", "int16")),
+        is_arithmetic=True,
+    ),
+    "DIV": Row(
+        tflite_math.product_of_two,
+        _kernels("DIV", 2),
+        operands=(0, 1),
+        is_arithmetic=True,
+    ),
     "EXPAND_DIMS": Row(tflite_arrays.reshape, _same(ANY)),
     "FULLY_CONNECTED": Row(
         tflite_layers.fully_connected,
@@ -96,11 +117,41 @@ ROWS: dict[str, Row] = {
         is_arithmetic=True,
         weight_axis=0,
     ),
+    "GATHER": Row(
+        tflite_arrays.gather,
+        tuple(((t, i), t) for t in ANY.split() for i in ("int32", "int64", "int16")),
+        operands=(0, 1),
+    ),
+    "HARD_SWISH": Row(tflite_math.plain_unary, _kernels("HARD_SWISH"), is_arithmetic=True),
+    "LEAKY_RELU": Row(tflite_math.leaky_relu, _kernels("LEAKY_RELU"), is_arithmetic=True),
+    "LOGISTIC": Row(tflite_math.plain_unary, _kernels("LOGISTIC"), is_arithmetic=True),
+    "MAXIMUM": Row(tflite_math.plain_binary, _kernels("MAXIMUM", 2), operands=(0, 1)),
+    "MAX_POOL_2D": Row(tflite_layers.max_pool_2d, _kernels("MAX_POOL_2D"), is_arithmetic=True),
+    "MEAN": Row(tflite_math.reduction, _kernels("MEAN"), is_arithmetic=True),
+    "MINIMUM": Row(tflite_math.plain_binary, _kernels("MINIMUM", 2), operands=(0, 1)),
+    "MIRROR_PAD": Row(tflite_arrays.mirror_pad, _kernels("PAD")),
+    "MUL": Row(tflite_math.product_of_two, _kernels("MUL", 2), operands=(0, 1), is_arithmetic=True),
+    "PACK": Row(tflite_arrays.pack, _same(ANY), operands=()),
+    "PAD": Row(tflite_arrays.pad, _kernels("PAD")),
+    "PADV2": Row(tflite_arrays.pad, _kernels("PAD", 2), operands=(0, 2)),
+    "QUANTIZE": Row(tflite_math.quantize, QUANTIZE),
+    "REDUCE_MAX": Row(tflite_math.reduction, _kernels("REDUCE_MAX"), is_arithmetic=True),
+    "RELU": Row(tflite_math.relu, _kernels("RELU"), is_arithmetic=True),
+    "RELU6": Row(tflite_math.relu, _kernels("RELU6"), is_arithmetic=True),
+    "RELU_N1_TO_1": Row(tflite_math.relu, _kernels("RELU_N1_TO_1"), is_arithmetic=True),
     "RESHAPE": Row(tflite_arrays.reshape, _same(ANY)),
     "SHAPE": Row(tflite_arrays.shape, _to((t, "int32 int64") for t in ANY.split())),
+    "SLICE": Row(tflite_arrays.slice_, _same(ANY)),
     "SOFTMAX": Row(tflite_math.softmax, SOFTMAX, is_arithmetic=True),
+    "SPLIT": Row(tflite_arrays.split, _same(ANY), operands=(1,)),
+    "SPLIT_V": Row(tflite_arrays.split_v, _same(ANY)),
     "SQUEEZE": Row(tflite_arrays.reshape, _same(ANY)),
+    "STRIDED_SLICE": Row(tflite_arrays.strided_slice, _same(ANY)),
     "SUB": Row(tflite_math.sum_of_two, _kernels("SUB", 2), operands=(0, 1), is_arithmetic=True),
+    "SUM": Row(tflite_math.reduction, _kernels("SUM"), is_arithmetic=True),
+    "TANH": Row(tflite_math.plain_unary, _kernels("TANH"), is_arithmetic=True),
+    "TRANSPOSE": Row(tflite_arrays.transpose, _same(ANY)),
+    "UNPACK": Row(tflite_arrays.unpack, _same(ANY)),
 }
 
 
@@ -115,7 +166,7 @@ def translate(ctx: OpContext) -> None:
                 f"a tensor {tensor.problem or 'keeps state between runs'}", found=where
             )
     positions = row.operands or tuple(range(len(ctx.operator.inputs)))
-    operands = [ctx.input(p) for p in positions if ctx.has(p)]
+    operands = [ctx.input(p) for i, p in enumerate(positions) if i != _BIAS or ctx.has(p)]
     if not operands or not ctx.operator.outputs:
         raise ctx.broken("the operator has no operands or no results")
     _check_types(ctx, row, operands)
