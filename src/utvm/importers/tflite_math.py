@@ -57,19 +57,24 @@ def softmax(ctx: OpContext) -> None:
 
 
 def reduction(ctx: OpContext) -> None:
-    """MEAN, SUM and REDUCE_MAX over constant axes."""
+    """MEAN, SUM, REDUCE_MAX and REDUCE_MIN over constant axes."""
     rank = len(ctx.shape(0))
     axes = sorted({normal_axis(ctx, axis, rank) for axis in ctx.integers(1, "axes")})
     attrs = ReduceAttrs(axes=tuple(axes), keep_dims=ctx.flag("keep_dims"))
     ctx.emit(ctx.operator.name.lower(), ctx.names(0), attrs)
 
 
-def arg_max(ctx: OpContext) -> None:
+def arg_extreme(ctx: OpContext) -> None:
+    """ARG_MAX and ARG_MIN."""
     axes = ctx.integers(1, "axes")
     if len(axes) != 1:
-        raise ctx.broken("ARG_MAX takes one axis", expected="1", found=len(axes))
+        raise ctx.broken("the operator takes one axis", expected="1", found=len(axes))
     axis = normal_axis(ctx, axes[0], len(ctx.shape(0)))
-    ctx.emit("arg_max", ctx.names(0), ArgMaxAttrs(axis=axis, dtype=ctx.output().type_name))
+    ctx.emit(
+        ctx.operator.name.lower(),
+        ctx.names(0),
+        ArgMaxAttrs(axis=axis, dtype=ctx.output().type_name),
+    )
 
 
 def quantize(ctx: OpContext) -> None:

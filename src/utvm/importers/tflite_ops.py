@@ -68,6 +68,7 @@ WEIGHTED: tuple[Signature, ...] = (
 )
 # int8 and uint8 softmax may also widen to int16.
 SOFTMAX = (*_same(QUANTIZED), *_to([("int8", "int16"), ("uint8", "int16")]))
+ARG_EXTREME = _to((t, "int32 int64") for t in ("float32", "int8", "uint8", "int32"))
 QUANTIZE = _to(
     [
         ("float32", "int8 uint8 int16"),
@@ -80,9 +81,8 @@ QUANTIZE = _to(
 
 ROWS: dict[str, Row] = {
     "ADD": Row(tflite_math.sum_of_two, _kernels("ADD", 2), operands=(0, 1), is_arithmetic=True),
-    "ARG_MAX": Row(
-        tflite_math.arg_max, _to((t, "int32 int64") for t in ("float32", "int8", "uint8", "int32"))
-    ),
+    "ARG_MAX": Row(tflite_math.arg_extreme, ARG_EXTREME),
+    "ARG_MIN": Row(tflite_math.arg_extreme, ARG_EXTREME),
     "AVERAGE_POOL_2D": Row(
         tflite_layers.average_pool_2d, _kernels("AVERAGE_POOL_2D"), is_arithmetic=True
     ),
@@ -136,6 +136,7 @@ ROWS: dict[str, Row] = {
     "PADV2": Row(tflite_arrays.pad, _kernels("PAD", 2), operands=(0, 2)),
     "QUANTIZE": Row(tflite_math.quantize, QUANTIZE),
     "REDUCE_MAX": Row(tflite_math.reduction, _kernels("REDUCE_MAX"), is_arithmetic=True),
+    "REDUCE_MIN": Row(tflite_math.reduction, _kernels("REDUCE_MIN"), is_arithmetic=True),
     "RELU": Row(tflite_math.relu, _kernels("RELU"), is_arithmetic=True),
     "RELU6": Row(tflite_math.relu, _kernels("RELU6"), is_arithmetic=True),
     "RELU_N1_TO_1": Row(tflite_math.relu, _kernels("RELU_N1_TO_1"), is_arithmetic=True),
