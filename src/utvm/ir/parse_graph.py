@@ -15,7 +15,6 @@ be left out: the operator's rule gives them. The grammar, where ``x, ..`` is a l
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -23,9 +22,8 @@ from typing import TypeVar
 import numpy as np
 
 from utvm.ir.attributes import Literal, build_attrs
-from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Graph, Node, Quantization, TensorType, Value
-from utvm.ir.parse_literals import MAX_DIGITS, LiteralParser
+from utvm.ir.parse_literals import TypeParser, as_float
 from utvm.ir.scan import Scanner, Token
 from utvm.ir.verify_graph import (
     NAME,
@@ -55,7 +53,7 @@ def parse_graph(
 
 
 @dataclass
-class _Parser(LiteralParser):
+class _Parser(TypeParser):
     """The values and nodes read so far."""
 
     find_op: FindOperator
@@ -138,22 +136,12 @@ class _Parser(LiteralParser):
 
     def _type(self) -> tuple[TensorType, Quantization | None]:
         scan = self.scan
-        token = scan.expect_kind("word", "an element type")
-        names = [dtype.value for dtype in DType]
-        if token.text not in names:
-            scan.fail("unknown element type", token, expected=", ".join(names))
-        shape = tuple(self.items("[", "]", self._extent))
+        type = self.tensor_type()
         quantization = None
         if scan.at("q"):
             word = scan.take()
             quantization = self._quantization(word, self.fields("(", ")"))
-        return TensorType(shape, DType(token.text)), quantization
-
-    def _extent(self) -> int:
-        token = self.scan.expect_kind("number", "a dimension")
-        if not token.text.isdigit() or len(token.text) > MAX_DIGITS:
-            self.scan.fail("a dimension is not an integer", token, expected="a whole number")
-        return int(token.text)
+        return type, quantization
 
     def _quantization(self, token: Token, fields: dict[str, Literal]) -> Quantization:
         axis = fields.get("axis")
@@ -178,67 +166,15 @@ class _Parser(LiteralParser):
                 found=", ".join(fields) or "nothing",
             )
         assert isinstance(scales, tuple) and isinstance(zeros, tuple)
-        numbers = tuple(_as_float(scale) for scale in scales)
+        numbers = tuple(as_float(scale) for scale in scales)
         return Quantization(numbers, zeros, axis if isinstance(axis, int) else None)
 
     def _constant(self) -> None:
         token = self.scan.expect_kind("value", "a constant, as %name: type")
         self.scan.expect(":", "a constant needs its type, as const %w: int8[8,3,3,4]")
         name = self._declare(token, *self._type())
-        type = self.values[name].type
-        if self.scan.accept("="):
-            data = self._elements(token, type)
-        else:
-            data = self._parameter(token, name, type)
-        data = np.ascontiguousarray(data).reshape(type.shape)
-        data.setflags(write=False)
+        data = self.constant_data(token, name, self.values[name].type, self.params)
         self.constants[name] = data
-
-    def _elements(self, token: Token, type: TensorType) -> np.ndarray:
-        """The elements that stand in the text, in row-major order."""
-        numbers = self.items("[", "]", self.number)
-        if len(numbers) != type.elements:
-            self.scan.fail(
-                "wrong number of elements",
-                token,
-                expected=f"{type.elements} for {type}",
-                found=str(len(numbers)),
-            )
-        if type.dtype.is_float:
-            return np.array([_as_float(number) for number in numbers], np.float64).astype(
-                np.float32
-            )
-        low, high = (0, 1) if type.dtype is DType.BOOL else (type.dtype.minimum, type.dtype.maximum)
-        for number in numbers:
-            if not isinstance(number, int) or not low <= number <= high:
-                self.scan.fail(
-                    f"an element is not of type {type.dtype.value}",
-                    token,
-                    expected=f"an integer from {low} to {high}",
-                    found=str(number),
-                )
-        return np.array(numbers, type.dtype.numpy)
-
-    def _parameter(self, token: Token, name: str, type: TensorType) -> np.ndarray:
-        """The data of a constant that the text only declares."""
-        if name not in self.params:
-            known = ", ".join(printable(key) for key in list(self.params)[:12])
-            self.scan.fail(
-                "the constant has no data",
-                token,
-                expected=f"an array of this name: {known}" if known else "a file of arrays",
-                hint="give the file with --params FILE.npz",
-            )
-        data = self.params[name]
-        if tuple(data.shape) != type.shape or data.dtype != type.dtype.numpy:
-            shape = ",".join(map(str, data.shape))
-            self.scan.fail(
-                "the array is not of the declared type",
-                token,
-                expected=str(type),
-                found=f"{data.dtype.name}[{shape}]",
-            )
-        return data
 
     def _node(self) -> None:
         scan = self.scan
@@ -336,12 +272,3 @@ def _name(token: Token) -> str:
     """The value's name; numbers, which are handy for results nobody names, become t_<number>."""
     name = token.text[1:]
     return f"t_{name}" if name[0].isdigit() else name
-
-
-def _as_float(number: Literal) -> float:
-    """A number as a double; one beyond all doubles is infinite."""
-    assert isinstance(number, int | float)
-    try:
-        return float(number)
-    except OverflowError:
-        return math.copysign(math.inf, number)

@@ -1,18 +1,25 @@
-"""Literals and lists of the text forms: numbers, strings, nested lists, ``name=literal`` pairs.
+"""What the text forms of both IRs share: lists, literals, types and the data of constants.
 
-The parsers of both IRs build on ``LiteralParser``. In: a ``Scanner``. Out: Python values, lists as
-tuples. Depth and digits are limited, since the text may come from a stranger.
+``LiteralParser`` reads numbers, strings, nested lists and ``name=literal`` pairs as Python values;
+``TypeParser`` adds tensor types and constants. In: a ``Scanner``. Depth, digits and sizes are
+limited, since the text may come from a stranger.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from utvm.ir.attributes import Literal
-from utvm.ir.scan import Scanner
+from utvm.ir.dtype import DType
+from utvm.ir.graph import TensorType
+from utvm.ir.scan import Scanner, Token
+from utvm.support.text import printable
 
 MAX_DIGITS = 40
 MAX_DEPTH = 8
@@ -86,3 +93,95 @@ class LiteralParser:
         if len(token.text) > MAX_DIGITS:
             scan.fail("the number has too many digits", token, expected=f"at most {MAX_DIGITS}")
         return sign * (int(token.text) if token.text.isdigit() else float(token.text))
+
+    def integer(self) -> int:
+        """A whole number without a sign."""
+        token = self.scan.expect_kind("number", "a whole number")
+        if not token.text.isdigit() or len(token.text) > MAX_DIGITS:
+            self.scan.fail("this is not a whole number", token, expected="a whole number")
+        return int(token.text)
+
+
+@dataclass
+class TypeParser(LiteralParser):
+    """Reads tensor types and the elements of constants, too."""
+
+    def element_type(self) -> DType:
+        """``int8`` and the like."""
+        token = self.scan.expect_kind("word", "an element type")
+        known = {dtype.value: dtype for dtype in DType}
+        if token.text not in known:
+            self.scan.fail("unknown element type", token, expected=", ".join(known))
+        return known[token.text]
+
+    def tensor_type(self) -> TensorType:
+        """``int8[1,32,32,3]``."""
+        dtype = self.element_type()
+        return TensorType(tuple(self.items("[", "]", self.integer)), dtype)
+
+    def constant_data(
+        self, token: Token, name: str, type: TensorType, params: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """The elements behind ``=``, or without them the array of this name."""
+        if self.scan.accept("="):
+            data = self._elements(token, type)
+        else:
+            data = self._parameter(token, name, type, params)
+        data = np.ascontiguousarray(data).reshape(type.shape)
+        data.setflags(write=False)
+        return data
+
+    def _elements(self, token: Token, type: TensorType) -> np.ndarray:
+        """The elements that stand in the text, in row-major order."""
+        numbers = self.items("[", "]", self.number)
+        if len(numbers) != type.elements:
+            self.scan.fail(
+                "wrong number of elements",
+                token,
+                expected=f"{type.elements} for {type}",
+                found=str(len(numbers)),
+            )
+        if type.dtype.is_float:
+            return np.array([as_float(n) for n in numbers], np.float64).astype(np.float32)
+        low, high = type.dtype.minimum, type.dtype.maximum
+        for number in numbers:
+            if not isinstance(number, int) or not low <= number <= high:
+                self.scan.fail(
+                    f"an element is not of type {type.dtype.value}",
+                    token,
+                    expected=f"an integer from {low} to {high}",
+                    found=str(number),
+                )
+        return np.array(numbers, type.dtype.numpy)
+
+    def _parameter(
+        self, token: Token, name: str, type: TensorType, params: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """The data of a constant that the text only declares."""
+        if name not in params:
+            known = ", ".join(printable(key) for key in list(params)[:12])
+            self.scan.fail(
+                "the constant has no data",
+                token,
+                expected=f"an array of this name: {known}" if known else "a file of arrays",
+                hint="give the file with --params FILE.npz",
+            )
+        data = params[name]
+        if tuple(data.shape) != type.shape or data.dtype != type.dtype.numpy:
+            shape = ",".join(map(str, data.shape))
+            self.scan.fail(
+                "the array is not of the declared type",
+                token,
+                expected=str(type),
+                found=f"{data.dtype.name}[{shape}]",
+            )
+        return data
+
+
+def as_float(number: Literal) -> float:
+    """A number as a double; one beyond all doubles is infinite."""
+    assert isinstance(number, int | float)
+    try:
+        return float(number)
+    except OverflowError:
+        return math.copysign(math.inf, number)

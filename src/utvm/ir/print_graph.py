@@ -55,9 +55,12 @@ def format_quantization(quantization: Quantization) -> str:
 
 
 def _data(data: np.ndarray) -> str:
-    if data.size > INLINE_ELEMENTS:
-        return ""
-    return f" = [{', '.join(_element(item) for item in data.reshape(-1))}]"
+    return "" if data.size > INLINE_ELEMENTS else f" = {format_data(data)}"
+
+
+def format_data(data: np.ndarray) -> str:
+    """``[..]`` with the elements in row-major order."""
+    return f"[{', '.join(_element(item) for item in data.reshape(-1))}]"
 
 
 def _element(item: np.generic) -> str:

@@ -52,6 +52,7 @@ class Scanner:
             )
         self._text = text
         self.file = file
+        self._end = 0
         self._next = self._scan(0)
 
     def _scan(self, at: int) -> Token:
@@ -72,8 +73,13 @@ class Scanner:
     def take(self) -> Token:
         """The next token; the one behind it becomes the next."""
         token = self._next
-        self._next = self._scan(token.start + len(token.text))
+        self._end = token.start + len(token.text)
+        self._next = self._scan(self._end)
         return token
+
+    def adjacent(self) -> bool:
+        """Whether the next token follows the one before without a space."""
+        return self._next.start == self._end
 
     def at(self, text: str) -> bool:
         """Whether the next token is this symbol or word."""
