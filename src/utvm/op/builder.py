@@ -19,7 +19,7 @@ import numpy as np
 
 from utvm.ir.dtype import dtype_of
 from utvm.ir.graph import Attrs, Graph, Node, Quantization, TensorType, Value
-from utvm.op.base import NoAttrs, Op
+from utvm.op.base import Op
 from utvm.support.text import identifier
 
 
@@ -100,7 +100,7 @@ class GraphBuilder:
         attrs: Attrs | None = None,
         name: str = "",
     ) -> tuple[str, ...]:
-        attrs = NoAttrs() if attrs is None else attrs
+        attrs = self._find_op(op).attrs() if attrs is None else attrs
         types = self._find_op(op).infer([self.type_of(i) for i in inputs], attrs)
         results = tuple(self.add_value(Value(self.fresh(name or op), t)) for t in types)
         self.add_node(op, inputs, results, attrs)

@@ -47,7 +47,8 @@ def _infer(inputs: Types, attrs: SoftmaxAttrs) -> tuple[TensorType, ...]:
 
 def _reference(inputs: Arrays, attrs: SoftmaxAttrs) -> tuple[np.ndarray, ...]:
     x = inputs[0].astype(np.float32)
-    powers = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(attrs.beta))
+    with np.errstate(over="ignore"):
+        powers = np.exp((x - x.max(axis=-1, keepdims=True)) * np.float32(attrs.beta))
     return ((powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32),)
 
 
