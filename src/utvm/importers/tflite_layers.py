@@ -65,7 +65,7 @@ def fully_connected(ctx: OpContext) -> None:
     x, weight = ctx.input(0), ctx.shape(1, rank=2)
     if ctx.integer("weights_format"):
         raise ctx.unsupported("shuffled weights are not supported", expected="format 0")
-    check_weights(ctx, 1, 2, zero_points=True)
+    check_weights(ctx, 1, 2, zero_points=x.dtype is not DType.FLOAT32)
     filters, depth = weight
     rows, rest = divmod(prod(x.shape), depth)
     if rest or not rows:
@@ -85,7 +85,10 @@ def fully_connected(ctx: OpContext) -> None:
     if x.shape != (rows, depth):
         source = ctx.intermediate("reshape", [source], ReshapeAttrs((rows, depth)), x)
     inputs = [source, *ctx.names(1, 2)]
-    attrs = DenseAttrs(activation=ctx.activation())
+    attrs = DenseAttrs(
+        activation=ctx.activation(),
+        asymmetric_inputs=ctx.flag("asymmetric_quantize_inputs") and x.dtype is DType.FLOAT32,
+    )
     if kept == (rows, filters):
         ctx.emit("dense", inputs, attrs)
     else:

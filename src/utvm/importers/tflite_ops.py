@@ -61,6 +61,7 @@ QUANTIZED = "float32 int8 uint8 int16"
 # Input, weights, bias -> result.
 WEIGHTED: tuple[Signature, ...] = (
     (("float32", "float32", "float32"), "float32"),
+    (("float32", "int8", "float32"), "float32"),
     (("uint8", "uint8", "int32"), "uint8"),
     (("int8", "int8", "int32"), "int8"),
     (("int16", "int8", "int64"), "int16"),
@@ -93,7 +94,7 @@ ROWS: dict[str, Row] = {
     ),
     "DEPTHWISE_CONV_2D": Row(
         tflite_layers.depthwise_conv_2d,
-        WEIGHTED[:4],
+        WEIGHTED[:5],
         operands=(0, 1, 2),
         is_arithmetic=True,
         weight_axis=3,

@@ -10,15 +10,17 @@ and stay in the loop.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
-from utvm.ir.loop import Expr, Load, Stmt, Var
+from utvm.ir.loop import Buffer, Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
-from utvm.op.definition import Definition, cast, grid, reduction, register
+from utvm.op.definition import Definition, cast, grid, register, weighted_sum
+from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
@@ -67,11 +69,11 @@ def _infer(inputs: Types, attrs: Conv2dAttrs) -> tuple[TensorType, ...]:
 def _reference(inputs: Arrays, attrs: Conv2dAttrs) -> tuple[np.ndarray, ...]:
     x, weight = inputs[:2]
     filters, kh, kw, depth = weight.shape
-    wide = np.float32 if x.dtype.kind == "f" else np.int64
+    wide: type[Any] = np.float32 if x.dtype.kind == "f" else np.int64
     windows = window_view(
         x, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, attrs.input_zero_point
     ).astype(wide)
-    weights = weight.astype(wide) - wide(attrs.weight_zero_point)
+    weights = weight.astype(wide) - attrs.weight_zero_point
     groups = x.shape[3] // depth
     share = filters // groups
     parts = [
@@ -123,12 +125,12 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
             weight = weight - attrs.weight_zero_point
         return total + pixel * weight
 
-    bias: Expr = padding_value(acc.dtype, 0)
+    bias: Expr | None = None
     if len(d.buffers) == 3:
         bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
-    body = reduction(acc, bias, (("ky", kh), *taps.loops), update)
+    body, total = weighted_sum(acc, bias, (("ky", kh), *taps.loops), update)
     shape = (n, out_rows, out_columns, filters)
-    body += d.store((b, y, x, filter_index), Load(acc), shape=shape)
+    body += d.store((b, y, x, filter_index), total, shape=shape)
     inner = (
         grid(("g", "c"), (groups, share), body) if groups > 1 else grid(("c",), (filters,), body)
     )
@@ -141,7 +143,7 @@ class _Taps:
 
     loops: tuple[tuple[str, int], ...]
     offset: Expr
-    weight: object
+    weight: Buffer
     index: tuple[Expr, ...]
 
 
@@ -161,6 +163,13 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: Conv2dAttrs = node.attrs  # type: ignore[assignment]
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) == 3 else None
+    hybrid = hybrid_weights(b, node)
+    if hybrid is not None:
+        one_group = b.type_of(x).shape[3] == b.type_of(weight).shape[3]
+        symmetric = one_group and len(set(hybrid.scales)) == 1
+        return legalize_hybrid(
+            b, node, hybrid, {}, symmetric=symmetric, weight_scale_first=not symmetric
+        )
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
     plain = plain_operands(b, x, weight, bias, filter_axis=0, int32_bias=attrs.int32_bias)

@@ -133,6 +133,25 @@ def reduction(
     return (Alloc(acc), Store(acc, (), initial), *body)
 
 
+def weighted_sum(
+    acc: Buffer,
+    bias: Expr | None,
+    loops: tuple[tuple[str, int], ...],
+    update: Callable[[Expr], Expr],
+) -> tuple[tuple[Stmt, ...], Expr]:
+    """A ``reduction`` and its result with the bias: integers start from it, floats add it last.
+
+    For integers that is one addition less; for floats the order decides the last bit, and TFLite's
+    reference kernels add the bias last.
+    """
+    if acc.dtype.is_float:
+        total: Expr = Load(acc)
+        statements = reduction(acc, Imm(0.0, acc.dtype), loops, update)
+        return statements, total if bias is None else total + bias
+    initial = Imm(0, acc.dtype) if bias is None else bias
+    return reduction(acc, initial, loops, update), Load(acc)
+
+
 def cast(value: Expr, dtype: DType) -> Expr:
     """The value as ``dtype``; nothing to do when it has it already."""
     return value if value.dtype is dtype else Cast(dtype, value)

@@ -13,11 +13,12 @@ import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
-from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
+from utvm.ir.loop import Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
-from utvm.op.definition import Definition, cast, grid, reduction, register
+from utvm.op.definition import Definition, cast, grid, register, weighted_sum
 from utvm.op.fixed_point import Int64Array
+from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantize_conv import fully_connected_params, fully_connected_rescale
 from utvm.op.quantize_params import Activation
 from utvm.op.quantized import (
@@ -33,11 +34,15 @@ from utvm.op.requantize_double import emit_double
 
 @dataclass(frozen=True)
 class DenseAttrs(Attrs):
-    """``activation`` exists only before legalization; the zero points only after."""
+    """``activation`` exists only before legalization; the zero points only after.
+
+    ``asymmetric_inputs``: a hybrid layer quantizes its input with a zero point (see ``hybrid``).
+    """
 
     activation: str = "none"
     weight_zero_point: int = 0
     accumulator: str = "int32"
+    asymmetric_inputs: bool = False
 
 
 def _infer(inputs: Types, attrs: DenseAttrs) -> tuple[TensorType, ...]:
@@ -75,17 +80,21 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
             weight = weight - d.attrs.weight_zero_point
         return total + cast(d.load(0, n, r), acc.dtype) * weight
 
-    bias: Expr = Imm(0.0, acc.dtype) if acc.dtype.is_float else Imm(0, acc.dtype)
+    bias: Expr | None = None
     if len(d.buffers) == 3:
         bias = cast(Load(d.buffers[2].view(outputs), (c,)), acc.dtype)
-    body = reduction(acc, bias, (("r", depth),), update)
-    return grid(("n", "c"), (batch, outputs), body + d.store((n, c), Load(acc)))
+    body, total = weighted_sum(acc, bias, (("r", depth),), update)
+    return grid(("n", "c"), (batch, outputs), body + d.store((n, c), total))
 
 
 def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: DenseAttrs = node.attrs  # type: ignore[assignment]
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) == 3 else None
+    hybrid = hybrid_weights(b, node)
+    if hybrid is not None:
+        symmetric, plain_attrs = not attrs.asymmetric_inputs, {"asymmetric_inputs": False}
+        return legalize_hybrid(b, node, hybrid, plain_attrs, symmetric=symmetric)
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
     plain = plain_operands(b, x, weight, bias, filter_axis=0)

@@ -18,7 +18,8 @@ from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs, accumulator_type
-from utvm.op.definition import Definition, cast, grid, reduction, register
+from utvm.op.definition import Definition, cast, grid, register, weighted_sum
+from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
@@ -79,11 +80,11 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
             weight = weight - attrs.weight_zero_point
         return total + pixel * weight
 
-    bias: Expr = padding_value(acc.dtype, 0)
+    bias: Expr | None = None
     if len(d.buffers) == 3:
         bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
-    body = reduction(acc, bias, (("ky", kh), ("kx", kw)), update)
-    body += d.store((n, y, x, filter_index), Load(acc))
+    body, total = weighted_sum(acc, bias, (("ky", kh), ("kx", kw)), update)
+    body += d.store((n, y, x, filter_index), total)
     if multiplier > 1:
         body = grid(("m",), (multiplier,), body)
     return stage + grid(("n", "y", "x", "c"), (batch, out_rows, out_columns, channels), body)
@@ -93,6 +94,9 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: Conv2dAttrs = node.attrs  # type: ignore[assignment]
     x, weight = node.inputs[:2]
     bias = node.inputs[2] if len(node.inputs) == 3 else None
+    hybrid = hybrid_weights(b, node)
+    if hybrid is not None:
+        return legalize_hybrid(b, node, hybrid, {}, symmetric=False)
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
     plain = plain_operands(b, x, weight, bias, filter_axis=3, int32_bias=attrs.int32_bias)

@@ -27,6 +27,7 @@ from utvm.op import (
     pad,
     pool2d,
     quantize,
+    quantize_dynamic,
     reduce,
     relu,
     requantize,
@@ -42,6 +43,8 @@ from utvm.op import (
     sub,
     tanh,
     transpose,
+    transpose_conv2d,
+    transpose_conv2d_phases,
 )
 from utvm.op.base import Op
 from utvm.support.errors import ModelError
@@ -75,6 +78,7 @@ OPS: dict[str, Op] = {
         pool2d.AVG_POOL2D,
         pool2d.MAX_POOL2D,
         quantize.OP,
+        quantize_dynamic.OP,
         reduce.MEAN,
         reduce.REDUCE_MAX,
         reduce.REDUCE_MIN,
@@ -94,6 +98,8 @@ OPS: dict[str, Op] = {
         sub.OP,
         tanh.OP,
         transpose.OP,
+        transpose_conv2d.OP,
+        transpose_conv2d_phases.OP,
     )
 }
 

@@ -28,12 +28,25 @@ static inline int64_t utvm_max_int64(int64_t a, int64_t b) {
   return a > b ? a : b;
 }
 
+static inline uint32_t utvm_min_uint32(uint32_t a, uint32_t b) {
+  return a < b ? a : b;
+}
+
+static inline uint32_t utvm_max_uint32(uint32_t a, uint32_t b) {
+  return a > b ? a : b;
+}
+
 static inline float utvm_min_float(float a, float b) {
   return a < b ? a : b;
 }
 
 static inline float utvm_max_float(float a, float b) {
   return a > b ? a : b;
+}
+
+/* |x|, for infinities, signed zeros and NaN, too. */
+static inline float utvm_abs(float x) {
+  return __builtin_fabsf(x);
 }
 
 /* x * 2^n modulo 2^32; 0 <= n <= 31. */
@@ -160,6 +173,38 @@ static inline int32_t utvm_divide_scaled(int32_t a, int32_t b, int32_t multiplie
   const int32_t mask = (int32_t)(uint32_t)(((uint64_t)1 << (right & 63)) - 1);
   const int32_t threshold = (mask >> 1) + (scaled < 0);
   return (scaled >> (right & 31)) + ((scaled & mask) > threshold);
+}
+
+/* The scale that spreads low to high over the 255 steps of int8; 1 where both are 0.
+ * low <= 0 <= high. */
+static inline float utvm_dynamic_scale(float low, float high) {
+  return low == high ? 1.0f : (float)(((double)high - (double)low) / 255.0);
+}
+
+/* The step in [-128, 127] that stands for 0 on that scale; 0 where both are 0. It follows from
+ * either end of the range; the one with the smaller terms is taken, as its rounding errors are
+ * smaller. A range that is not a number gives -128. */
+static inline int32_t utvm_dynamic_zero_point(float low, float high) {
+  const double scale = ((double)high - (double)low) / 255.0;
+  double below;
+  double above;
+  double zero;
+  if (low == high) {
+    return 0;
+  }
+  below = -((double)low / scale); /* steps, not whole ones, from low to 0 */
+  above = (double)high / scale;
+  zero = 128.0 + below < 127.0 + above ? below - 128.0 : 127.0 - above;
+  if (!(zero > -128.0)) {
+    return -128;
+  }
+  if (zero >= 127.0) {
+    return 127;
+  }
+  /* Halves away from zero: the remainder of truncation is exact. */
+  const int32_t whole = (int32_t)zero;
+  const double rest = zero - (double)whole;
+  return whole + (rest >= 0.5) - (rest <= -0.5);
 }
 
 #endif
