@@ -47,12 +47,18 @@ def padded_rows(
     Without padding it is the operand itself and no copy. Loops: pad_n, pad_y, pad_x; the buffer is
     named "rows", which is what schedules look for.
     """
+    rows = (d.output.shape[1] - 1) * strides[0] + (window[0] - 1) * dilation[0] + 1
+    columns = (d.output.shape[2] - 1) * strides[1] + (window[1] - 1) * dilation[1] + 1
+    return padded_image(d, (padding[0], padding[2]), (rows, columns), value)
+
+
+def padded_image(
+    d: Definition, origin: Pair, size: Pair, value: Imm
+) -> tuple[tuple[Stmt, ...], Buffer]:
+    """The same for a padded image of ``size`` in which operand 0 begins at ``origin``."""
     source = d.buffers[0]
     n, height, width, channels = source.shape
-    out_rows, out_columns = d.output.shape[1:3]
-    rows = (out_rows - 1) * strides[0] + (window[0] - 1) * dilation[0] + 1
-    columns = (out_columns - 1) * strides[1] + (window[1] - 1) * dilation[1] + 1
-    top, _, left, _ = padding
+    (top, left), (rows, columns) = origin, size
     flat = source.view(n, height, width * channels)
     if top == 0 and left == 0 and rows <= height and columns <= width:
         return (), flat

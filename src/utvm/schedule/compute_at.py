@@ -12,9 +12,10 @@ computed again.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from utvm.ir.loop import Buffer, Expr, For, Function, Imm, Load, Stmt, Store, Var
+from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Load, Stmt, Store, Var
 from utvm.ir.rewrite import (
     Linear,
     expressions,
@@ -56,30 +57,62 @@ def compute_at(function: Function, buffer: str, name: str) -> Function:
 
     moved = rewrite_loops(replace(function, body=rest), name, change)
     workspace = tuple(new if b.name == buffer else b for b in function.workspace)
-    return replace(moved, body=simplify_body(moved.body), workspace=workspace)
+    body = simplify_body(_one_at_a_time(moved.body, buffer))
+    return replace(moved, body=body, workspace=workspace)
+
+
+def _one_at_a_time(body: tuple[Stmt, ...], buffer: str) -> tuple[Stmt, ...]:
+    """Loops whose iterations share the buffer, since each fills it anew, are parallel no longer."""
+    return tuple(
+        replace(stmt, body=_one_at_a_time(stmt.body, buffer), parallel=False)
+        if isinstance(stmt, For) and _fills(stmt.body, buffer)
+        else stmt
+        for stmt in body
+    )
+
+
+def _fills(body: tuple[Stmt, ...], buffer: str) -> bool:
+    """Whether a body fills and reads the buffer."""
+    reads = any(isinstance(e, Load) and e.buffer.name == buffer for e in expressions(body))
+    return reads and writes(body, buffer)
 
 
 def _region(stmt: For, buffer: str, rank: int) -> tuple[_Region, ...]:
     """What the body of a loop reads of a buffer, per axis."""
-    inner = {s.var.name: s for s in statements(stmt.body) if isinstance(s, For)}
-    reads = [
-        e.indices for e in expressions(stmt.body) if isinstance(e, Load) and e.buffer.name == buffer
-    ]
+    reads = list(_reads(stmt.body, buffer, {}))
     if not reads:
         raise ScheduleError("the loop does not read the buffer", found=f"{buffer}, {stmt.var.name}")
-    return tuple(_axis([indices[axis] for indices in reads], inner) for axis in range(rank))
+    return tuple(
+        _axis([(indices[axis], loops) for indices, loops in reads]) for axis in range(rank)
+    )
 
 
-def _axis(indices: list[Expr], inner: dict[str, For]) -> _Region:
+def _reads(
+    body: tuple[Stmt, ...], buffer: str, loops: dict[str, For]
+) -> Iterator[tuple[tuple[Expr, ...], dict[str, For]]]:
+    """The indices of every load from the buffer, with the loops around it by name."""
+    for stmt in body:
+        match stmt:
+            case For(var, body=inner):
+                yield from _reads(inner, buffer, {**loops, var.name: stmt})
+            case If(_, then, orelse):
+                yield from _reads(then + orelse, buffer, loops)
+            case _:
+                for expr in expressions((stmt,)):
+                    if isinstance(expr, Load) and expr.buffer.name == buffer:
+                        yield expr.indices, loops
+
+
+def _axis(reads: list[tuple[Expr, dict[str, For]]]) -> _Region:
     starts, ends = [], []
     outer: tuple[tuple[str, int], ...] | None = None
-    for index in indices:
+    for index, inner in reads:
         form = linear(index)
         if form is None:
             raise ScheduleError("the index is not linear", found=str(index)[:80])
         fixed = tuple(term for term in form.terms if term[0] not in inner)
         if outer not in (None, fixed):
-            raise ScheduleError("the reads move differently", found=str(indices)[:80])
+            raise ScheduleError("the reads move differently", found=str(index)[:80])
         outer = fixed
         low = high = form.constant
         for name, coefficient in form.terms:

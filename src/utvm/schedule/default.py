@@ -126,6 +126,7 @@ MOST_TAPS = 16
 
 SCHEDULES: dict[str, Callable[[Function, Target], Function]] = {
     "conv2d": schedule_conv2d,
+    "transpose_conv2d_phases": schedule_conv2d,
     "dense": schedule_dense,
     "depthwise_conv2d": schedule_window,
     "max_pool2d": schedule_window,
