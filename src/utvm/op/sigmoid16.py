@@ -1,8 +1,8 @@
 """``sigmoid16``: LOGISTIC and TANH of int16 by an interpolated table, exactly as TFLite's kernels.
 
-Operands: x (int16) and ``table``, 256 samples of the sigmoid in steps of 2^-16. x times
-``multiplier`` shifted right by ``shift`` is in steps of 1/(3 * 4096); its magnitude selects the
-samples, its sign mirrors the curve. Made by the legalization of ``logistic`` and ``tanh``.
+Operands: x (int16) and ``table``, always the same 256 samples of the sigmoid in steps of 2^-16.
+x times ``multiplier`` shifted right by ``shift`` is in steps of 1/(3 * 4096); its magnitude selects
+the samples, its sign mirrors the curve. Made by the legalization of ``logistic`` and ``tanh``.
 """
 
 from __future__ import annotations
