@@ -13,6 +13,7 @@ from utvm.driver.stages import check_stage
 from utvm.ir.graph import Graph
 from utvm.ir.loop import Module
 from utvm.ir.print_graph import print_graph
+from utvm.ir.print_loop import print_module
 
 
 def stage_printer(wanted: str | None) -> Observer:
@@ -22,6 +23,6 @@ def stage_printer(wanted: str | None) -> Observer:
 
     def observe(stage: str, ir: Graph | Module) -> None:
         if stage == wanted:
-            click.echo(print_graph(ir) if isinstance(ir, Graph) else str(ir), err=True)
+            click.echo(print_graph(ir) if isinstance(ir, Graph) else print_module(ir), err=True)
 
     return observe
