@@ -17,6 +17,8 @@ from utvm.op.conv2d import Conv2dAttrs
 from utvm.op.dense import DenseAttrs
 from utvm.op.pool2d import AvgPool2dAttrs, MaxPool2dAttrs
 from utvm.op.reshape import ReshapeAttrs
+from utvm.op.resize import ResizeAttrs
+from utvm.op.transpose_conv2d import TransposeConv2dAttrs
 
 Pair = tuple[int, int]
 
@@ -58,6 +60,32 @@ def depthwise_conv_2d(ctx: OpContext) -> None:
         activation=ctx.activation(),
     )
     ctx.emit("depthwise_conv2d", ctx.names(0, 1, 2), attrs)
+
+
+def transpose_conv(ctx: OpContext) -> None:
+    """Operands: output shape, weights, input, bias. The declared result gives the shape."""
+    weight, out = ctx.shape(1, rank=4), ctx.output().shape
+    ctx.shape(2, rank=4)
+    check_weights(ctx, 1, 3)
+    if ctx.constant(0) is not None and ctx.integers(0, "output sizes") != out:
+        raise ctx.broken(
+            "the output shape operand and the declared result differ",
+            expected=list(out),
+            found=list(ctx.integers(0, "output sizes")),
+        )
+    if len(out) != 4:
+        raise ctx.broken("the result has the wrong rank", expected="4 dimensions", found=list(out))
+    strides = _strides(ctx)
+    # It pads as the convolution from its result to its input would.
+    top, _, left, _ = window_padding(ctx, out[1:3], weight[1:3], strides, (1, 1))
+    attrs = TransposeConv2dAttrs(
+        strides=strides,
+        padding=(top, left),
+        size=(out[1], out[2]),
+        activation=ctx.activation(),
+        int32_bias=_has_int32_bias(ctx),
+    )
+    ctx.emit("transpose_conv2d", ctx.names(2, 1, 3), attrs)
 
 
 def fully_connected(ctx: OpContext) -> None:
@@ -110,6 +138,32 @@ def _pool(ctx: OpContext) -> tuple[Pair, Pair, tuple[int, int, int, int], str]:
     window, strides = ctx.pair("filter_height", "filter_width"), _strides(ctx)
     padding = window_padding(ctx, ctx.shape(0, rank=4)[1:3], window, strides, (1, 1))
     return window, strides, padding, ctx.activation()
+
+
+def resize(ctx: OpContext) -> None:
+    x, out = ctx.shape(0, rank=4), ctx.output().shape
+    if len(out) != 4 or (x[0], x[3]) != (out[0], out[3]):
+        raise ctx.broken(
+            "the declared result does not fit the operator",
+            expected=f"[{x[0]}, rows, columns, {x[3]}]",
+            found=list(out),
+        )
+    if ctx.constant(1) is not None and ctx.integers(1, "sizes") != out[1:3]:
+        raise ctx.broken(
+            "the size operand and the declared result differ",
+            expected=list(out[1:3]),
+            found=list(ctx.integers(1, "sizes")),
+        )
+    if ctx.flag("align_corners") and ctx.flag("half_pixel_centers"):
+        raise ctx.broken("align_corners and half_pixel_centers exclude each other")
+    attrs = ResizeAttrs(
+        size=(out[1], out[2]),
+        align_corners=ctx.flag("align_corners"),
+        half_pixel_centers=ctx.flag("half_pixel_centers"),
+    )
+    check_same_quantization(ctx, ctx.input(0), ctx.output())
+    op = {"RESIZE_BILINEAR": "resize_bilinear", "RESIZE_NEAREST_NEIGHBOR": "resize_nearest"}
+    ctx.emit(op[ctx.operator.name], ctx.names(0), attrs)
 
 
 def window_padding(

@@ -61,12 +61,13 @@ QUANTIZED = "float32 int8 uint8 int16"
 # Input, weights, bias -> result.
 WEIGHTED: tuple[Signature, ...] = (
     (("float32", "float32", "float32"), "float32"),
-    (("float32", "int8", "float32"), "float32"),
     (("uint8", "uint8", "int32"), "uint8"),
     (("int8", "int8", "int32"), "int8"),
     (("int16", "int8", "int64"), "int16"),
     (("int16", "int8", "int32"), "int16"),
 )
+# Float activations, quantized as they come, with integer weights.
+HYBRID: Signature = (("float32", "int8", "float32"), "float32")
 # int8 and uint8 softmax may also widen to int16.
 SOFTMAX = (*_same(QUANTIZED), *_to([("int8", "int16"), ("uint8", "int16")]))
 ARG_EXTREME = _to((t, "int32 int64") for t in ("float32", "int8", "uint8", "int32"))
@@ -90,11 +91,15 @@ ROWS: dict[str, Row] = {
     "CAST": Row(tflite_math.cast, _to((t, ANY) for t in ANY.split())),
     "CONCATENATION": Row(tflite_arrays.concatenation, _kernels("CONCATENATION"), operands=()),
     "CONV_2D": Row(
-        tflite_layers.conv_2d, WEIGHTED, operands=(0, 1, 2), is_arithmetic=True, weight_axis=0
+        tflite_layers.conv_2d,
+        (*WEIGHTED, HYBRID),
+        operands=(0, 1, 2),
+        is_arithmetic=True,
+        weight_axis=0,
     ),
     "DEPTHWISE_CONV_2D": Row(
         tflite_layers.depthwise_conv_2d,
-        WEIGHTED[:5],
+        (*WEIGHTED[:4], HYBRID),
         operands=(0, 1, 2),
         is_arithmetic=True,
         weight_axis=3,
@@ -113,7 +118,7 @@ ROWS: dict[str, Row] = {
     "EXPAND_DIMS": Row(tflite_arrays.reshape, _same(ANY)),
     "FULLY_CONNECTED": Row(
         tflite_layers.fully_connected,
-        WEIGHTED,
+        (*WEIGHTED, HYBRID),
         operands=(0, 1, 2),
         is_arithmetic=True,
         weight_axis=0,
@@ -142,6 +147,8 @@ ROWS: dict[str, Row] = {
     "RELU6": Row(tflite_math.relu, _kernels("RELU6"), is_arithmetic=True),
     "RELU_N1_TO_1": Row(tflite_math.relu, _kernels("RELU_N1_TO_1"), is_arithmetic=True),
     "RESHAPE": Row(tflite_arrays.reshape, _same(ANY)),
+    "RESIZE_BILINEAR": Row(tflite_layers.resize, _kernels("RESIZE_BILINEAR"), is_arithmetic=True),
+    "RESIZE_NEAREST_NEIGHBOR": Row(tflite_layers.resize, _kernels("RESIZE_NEAREST_NEIGHBOR")),
     "SHAPE": Row(tflite_arrays.shape, _to((t, "int32 int64") for t in ANY.split())),
     "SLICE": Row(tflite_arrays.slice_, _same(ANY)),
     "SOFTMAX": Row(tflite_math.softmax, SOFTMAX, is_arithmetic=True),
@@ -153,6 +160,13 @@ ROWS: dict[str, Row] = {
     "SUM": Row(tflite_math.reduction, _kernels("SUM"), is_arithmetic=True),
     "TANH": Row(tflite_math.plain_unary, _kernels("TANH"), is_arithmetic=True),
     "TRANSPOSE": Row(tflite_arrays.transpose, _same(ANY)),
+    "TRANSPOSE_CONV": Row(
+        tflite_layers.transpose_conv,
+        WEIGHTED,
+        operands=(2, 1, 3),
+        is_arithmetic=True,
+        weight_axis=0,
+    ),
     "UNPACK": Row(tflite_arrays.unpack, _same(ANY)),
 }
 
