@@ -80,18 +80,12 @@ INTRINSICS = {
             "TFLite's DIV; 0 where b is 0",
         ),
         Intrinsic(
-            "dynamic_scale",
-            (F32, F32),
-            F32,
-            "(b - a) / 255 in double, then float, for a <= 0 <= b; 1 where both are 0",
-        ),
-        Intrinsic(
             "dynamic_zero_point",
             (F32, F32),
             I32,
             "the int8 step that stands for 0 when a to b are spread over all steps: -128 - a / s "
-            "or 127 - b / s, whichever has the smaller terms, in double with s = (b - a) / 255, "
-            "rounded with halves away from zero; 0 where both are 0",
+            "or 127 - b / s, whichever has the smaller terms, in double with s = (b - a) / 255, of "
+            "which only b - a is a float, rounded with halves away from zero; 0 where b - a is 0",
         ),
         Intrinsic("exp", (F32,), F32, "e^x"),
         Intrinsic("log", (F32,), F32, "the natural logarithm"),

@@ -1,9 +1,9 @@
 """``quantize_dynamic``: floats quantized by the range that they have at run time, batch by batch.
 
 In: x [N, ...]. Out: the steps, in the shape of x, and the scale of each batch [N, 1, ...]. The
-arithmetic is that of TFLite's hybrid kernels, float or double as there, so that equal inputs give
-equal steps. Symmetric: int8 in -127..127. Otherwise the zero point is subtracted from the steps
-already, which makes them int16 in -255..255 and makes padding zero.
+arithmetic is that of LiteRT's hybrid kernels as they run on x86-64, float or double as there, so
+that equal inputs give equal steps. Symmetric: int8 in -127..127. Otherwise the zero point is
+subtracted from the steps already: int16 in -255..255, and padding is zero.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from utvm.ir.loop import (
     Stmt,
     Store,
     Var,
-    clamp,
     loop,
     maximum,
     minimum,
@@ -38,11 +37,11 @@ from utvm.ir.loop import (
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.definition import Definition, register
 from utvm.op.fixed_point import round_half_away
-from utvm.op.quantize import BELOW_HALF
 
 F32 = DType.FLOAT32
 ZERO, ONE = Imm(0.0, F32), Imm(1.0, F32)
-SYMMETRIC_STEPS = 127
+LOW, HIGH = Var("low", F32), Var("high", F32)
+SYMMETRIC_STEPS, AFFINE_STEPS = 127, 255
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,8 @@ class QuantizeDynamicAttrs(Attrs):
     weight_scale: float = 1.0
 
     @property
-    def steps(self) -> tuple[int, int]:
-        """The least and the greatest step before the zero point is subtracted."""
-        return (-SYMMETRIC_STEPS if self.symmetric else DType.INT8.minimum), DType.INT8.maximum
-
-    @property
     def dtype(self) -> DType:
+        """The type of the steps."""
         return DType.INT8 if self.symmetric else DType.INT16
 
 
@@ -74,39 +69,42 @@ def _infer(inputs: Types, attrs: QuantizeDynamicAttrs) -> tuple[TensorType, ...]
 def _reference(inputs: Arrays, attrs: QuantizeDynamicAttrs) -> tuple[np.ndarray, ...]:
     x = inputs[0].astype(np.float32)
     rows = x.reshape(x.shape[0], -1)
-    low = np.minimum(rows.min(axis=1, initial=0.0), np.float32(0))
-    high = np.maximum(rows.max(axis=1, initial=0.0), np.float32(0))
-    one = np.float32(1)
+    low, high = rows.min(axis=1, initial=0.0), rows.max(axis=1, initial=0.0)
     with np.errstate(all="ignore"):
         if attrs.symmetric:
-            most = np.maximum(high, -low)
-            scale = np.where(most == 0, one, most / np.float32(SYMMETRIC_STEPS))
-            inverse = np.where(most == 0, np.float32(0), np.float32(SYMMETRIC_STEPS) / most)
-            zero = np.zeros(len(rows), np.int32)
+            span, steps = np.maximum(high, -low), np.float32(SYMMETRIC_STEPS)
+            inverse = np.where(span == 0, np.float32(0), steps / span)
+            zero = np.zeros(len(rows), np.int64)
+            least = np.full(len(rows), -SYMMETRIC_STEPS)
         else:
-            scale, zero = _affine_range(low.astype(np.float64), high.astype(np.float64))
-            inverse = one / scale
-        moved = rows * inverse[:, None] + zero[:, None].astype(np.float32)
-    least, most_steps = attrs.steps
-    limited = np.clip(np.nan_to_num(moved, nan=least), least, most_steps)
-    steps = round_half_away(limited).astype(np.int32) - zero[:, None]
+            span, steps = high - low, np.float32(AFFINE_STEPS)
+            scale = span / steps
+            inverse = np.where(scale == 0, np.float32(0), np.float32(1) / scale)
+            zero = _zero_points(low.astype(np.float64), high.astype(np.float64), span)
+            least = DType.INT8.minimum - zero
+        scale = np.where(span == 0, np.float32(1), span / steps)
+        scaled = rows * inverse[:, None]
+    limited = np.clip(
+        np.where(np.isnan(scaled), least[:, None], scaled),
+        least[:, None],
+        (DType.INT8.maximum - zero)[:, None],
+    ).astype(np.float32)
+    whole = np.trunc(limited + np.where(limited < 0, np.float32(-0.5), np.float32(0.5)))
     factors = scale * np.float32(attrs.weight_scale)
-    result = steps.reshape(x.shape).astype(attrs.dtype.numpy)
-    return result, factors.reshape((-1,) + (1,) * (x.ndim - 1)).astype(np.float32)
+    return (
+        whole.reshape(x.shape).astype(attrs.dtype.numpy),
+        factors.reshape((-1,) + (1,) * (x.ndim - 1)).astype(np.float32),
+    )
 
 
-def _affine_range(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scale (float32) and zero point for ranges around 0, computed in float64."""
+def _zero_points(low: np.ndarray, high: np.ndarray, span: np.ndarray) -> np.ndarray:
+    """The intrinsic ``dynamic_zero_point``; in float64 except for the range, which is rounded."""
     least, most = DType.INT8.minimum, DType.INT8.maximum
-    scale = (high - low) / (most - least)
+    scale = span.astype(np.float64) / AFFINE_STEPS
     by_low = np.abs(least) + np.abs(low / scale) < most + np.abs(high / scale)
     zero = np.where(by_low, least - low / scale, most - high / scale)
     limited = np.clip(np.nan_to_num(zero, nan=least), least, most)
-    empty = low == high
-    return (
-        np.where(empty, 1.0, scale).astype(np.float32),
-        np.where(empty, 0, round_half_away(limited)).astype(np.int32),
-    )
+    return np.where(span == 0, 0, round_half_away(limited)).astype(np.int64)
 
 
 def _define(d: Definition) -> tuple[Stmt, ...]:
@@ -116,13 +114,12 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
     size = prod(rest)
     x = d.buffers[0].view(batches, size)
     n, i = Var("n"), Var("i")
-    parameters = _symmetric() if attrs.symmetric else _affine()
     factor: Expr = Var("scale", F32)
     if attrs.weight_scale != 1.0:
         factor = factor * Imm(float(attrs.weight_scale), F32)
     body = (
-        *_find_range(x.shape[1], Load(x, (n, Var("r")))),
-        *parameters,
+        *_find_range(size, Load(x, (n, Var("r")))),
+        *(_symmetric() if attrs.symmetric else _affine()),
         *d.store((n,), factor, output=1, shape=(batches,)),
         loop(i, size, *_steps(d, Load(x, (n, i)), (batches, size)), parallel=True),
     )
@@ -149,49 +146,53 @@ def _find_range(size: int, element: Expr) -> tuple[Stmt, ...]:
         Alloc(most),
         Store(most, (), ZERO),
         search,
-        Let(Var("low", F32), Load(least)),
-        Let(Var("high", F32), Load(most)),
+        Let(LOW, Load(least)),
+        Let(HIGH, Load(most)),
     )
 
 
 def _symmetric() -> tuple[Stmt, ...]:
-    """``scale`` and ``inverse`` of the larger side of the range."""
-    low, high, span = Var("low", F32), Var("high", F32), Var("span", F32)
-    steps = Imm(float(SYMMETRIC_STEPS), F32)
+    """``scale`` and ``inverse`` of the larger side of the range, and the bounds of the steps."""
+    span, steps = Var("span", F32), Imm(float(SYMMETRIC_STEPS), F32)
     empty = Binary("==", span, ZERO)
     return (
-        Let(span, maximum(high, ZERO - low)),
+        Let(span, maximum(HIGH, ZERO - LOW)),
         Let(Var("scale", F32), Select(empty, ONE, Binary("/", span, steps))),
         Let(Var("inverse", F32), Select(empty, ZERO, Binary("/", steps, span))),
     )
 
 
 def _affine() -> tuple[Stmt, ...]:
-    """``scale``, ``inverse`` and ``zero``, as integer and as float."""
-    ends = (Var("low", F32), Var("high", F32))
+    """The same for the whole range; the steps' bounds follow from the zero point."""
+    span, width, zero = Var("span", F32), Var("width", F32), Var("zero")
+    least, most = DType.INT8.minimum, DType.INT8.maximum
     return (
-        Let(Var("scale", F32), Call("dynamic_scale", ends, F32)),
-        Let(Var("zero"), Call("dynamic_zero_point", ends, INT32)),
-        Let(Var("inverse", F32), Binary("/", ONE, Var("scale", F32))),
-        Let(Var("origin", F32), Cast(F32, Var("zero"))),
+        Let(span, HIGH - LOW),
+        Let(width, Binary("/", span, Imm(float(AFFINE_STEPS), F32))),
+        Let(Var("scale", F32), Select(Binary("==", span, ZERO), ONE, width)),
+        Let(
+            Var("inverse", F32),
+            Select(Binary("==", width, ZERO), ZERO, Binary("/", ONE, width)),
+        ),
+        Let(zero, Call("dynamic_zero_point", (LOW, HIGH), INT32)),
+        Let(Var("lowest", F32), Cast(F32, Imm(least) - zero)),
+        Let(Var("highest", F32), Cast(F32, Imm(most) - zero)),
     )
 
 
 def _steps(d: Definition, element: Expr, shape: tuple[int, int]) -> tuple[Stmt, ...]:
-    """One element: scaled, limited, rounded with halves away from zero, less the zero point."""
+    """One element: scaled, limited (what is not a number, too), rounded.
+
+    LiteRT adds one half and truncates, so that the float below one half becomes 1.
+    """
     attrs: QuantizeDynamicAttrs = d.attrs
-    low, high = attrs.steps
-    scaled: Expr = element * Var("inverse", F32)
-    if not attrs.symmetric:
-        scaled = Var("origin", F32) + scaled
+    low: Expr = Imm(-float(SYMMETRIC_STEPS), F32) if attrs.symmetric else Var("lowest", F32)
+    high: Expr = Imm(float(SYMMETRIC_STEPS), F32) if attrs.symmetric else Var("highest", F32)
     limited = Var("limited", F32)
-    half = Select(Binary("<", limited, ZERO), Imm(-BELOW_HALF, F32), Imm(BELOW_HALF, F32))
-    steps: Expr = Cast(INT32, limited + half)
-    if not attrs.symmetric:
-        steps = steps - Var("zero")
+    half = Select(Binary("<", limited, ZERO), Imm(-0.5, F32), Imm(0.5, F32))
     return (
-        Let(limited, clamp(scaled, float(low), float(high))),
-        *d.store((Var("n"), Var("i")), Cast(attrs.dtype, steps), shape=shape),
+        Let(limited, minimum(maximum(element * Var("inverse", F32), low), high)),
+        *d.store((Var("n"), Var("i")), Cast(attrs.dtype, Cast(INT32, limited + half)), shape=shape),
     )
 
 

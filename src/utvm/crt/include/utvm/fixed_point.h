@@ -175,21 +175,17 @@ static inline int32_t utvm_divide_scaled(int32_t a, int32_t b, int32_t multiplie
   return (scaled >> (right & 31)) + ((scaled & mask) > threshold);
 }
 
-/* The scale that spreads low to high over the 255 steps of int8; 1 where both are 0.
- * low <= 0 <= high. */
-static inline float utvm_dynamic_scale(float low, float high) {
-  return low == high ? 1.0f : (float)(((double)high - (double)low) / 255.0);
-}
-
-/* The step in [-128, 127] that stands for 0 on that scale; 0 where both are 0. It follows from
- * either end of the range; the one with the smaller terms is taken, as its rounding errors are
- * smaller. A range that is not a number gives -128. */
+/* The step in [-128, 127] that stands for 0 when low to high are spread over the 255 steps of int8;
+ * 0 where there is no range. It follows from either end; the one with the smaller terms is taken,
+ * since its rounding errors are smaller. Only the range itself is rounded to float.
+ * low <= 0 <= high; what is not a number gives -128. */
 static inline int32_t utvm_dynamic_zero_point(float low, float high) {
-  const double scale = ((double)high - (double)low) / 255.0;
+  const float range = high - low;
+  const double scale = (double)range / 255.0;
   double below;
   double above;
   double zero;
-  if (low == high) {
+  if (range == 0.0f) {
     return 0;
   }
   below = -((double)low / scale); /* steps, not whole ones, from low to 0 */
