@@ -23,6 +23,7 @@ from utvm.ir.rewrite import (
     linear,
     map_body,
     simplify_body,
+    simplify_index,
     statements,
     substitute,
 )
@@ -163,7 +164,7 @@ def _moved_reads(
         if not (isinstance(expr, Load) and expr.buffer.name == old.name):
             return expr
         indices = (
-            index - from_linear(axis.start)
+            simplify_index(index - from_linear(axis.start))
             for index, axis in zip(expr.indices, region, strict=True)
         )
         return Load(new, tuple(indices))

@@ -14,7 +14,20 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import pairwise
 
-from utvm.ir.loop import Binary, Expr, For, Function, If, Imm, Select, Stmt, all_of
+from utvm.ir.loop import (
+    Binary,
+    Expr,
+    For,
+    Function,
+    If,
+    Imm,
+    Let,
+    Load,
+    Select,
+    Stmt,
+    Var,
+    all_of,
+)
 from utvm.ir.rewrite import (
     FALSE,
     TRUE,
@@ -24,16 +37,18 @@ from utvm.ir.rewrite import (
     linear,
     map_body,
     simplify_body,
+    statements,
 )
 from utvm.schedule.primitives import extent, rewrite_loops
+from utvm.support.errors import ScheduleError
 
 
 def hoist_condition(function: Function, name: str) -> Function:
     """Conditions of selects in loop ``name`` that do not depend on it, as an ``If`` around it."""
 
     def change(stmt: For) -> tuple[Stmt, ...]:
-        inner = {stmt.var.name} | {s.var.name for s in _inner_loops(stmt)}
-        outer = [c for c in _conditions(stmt.body) if not free_vars(c) & inner]
+        inner = {stmt.var.name} | _defined(stmt.body)
+        outer = [c for c in _conditions(stmt.body) if _is_fixed(c) and not free_vars(c) & inner]
         if not outer:
             return (stmt,)
         holds = _decided(stmt.body, dict.fromkeys(outer, TRUE))
@@ -47,9 +62,17 @@ def partition(function: Function, name: str) -> Function:
     """Cuts loop ``name`` at the bounds its conditions compare it with."""
 
     def change(stmt: For) -> tuple[Stmt, ...]:
+        if stmt.step != 1:
+            raise ScheduleError(
+                "a split loop cannot be partitioned",
+                where=function.name,
+                found=name,
+                hint="partition first",
+            )
+        count = extent(stmt)
         assert isinstance(stmt.start, Imm)
         begin = int(stmt.start.value)
-        end = begin + extent(stmt)
+        end = begin + count
         bounds = {c: b for c in _conditions(stmt.body) if (b := _bound(c, name)) is not None}
         cuts = sorted({begin, end} | {b for b in bounds.values() if begin < b < end})
         parts: list[Stmt] = []
@@ -62,12 +85,14 @@ def partition(function: Function, name: str) -> Function:
     return _simplified(rewrite_loops(function, name, change))
 
 
-def _inner_loops(stmt: For) -> list[For]:
-    found = []
-    for inner in stmt.body:
-        if isinstance(inner, For):
-            found += [inner, *_inner_loops(inner)]
-    return found
+def _defined(body: tuple[Stmt, ...]) -> set[str]:
+    """The variables that loops and lets in a body define."""
+    return {stmt.var.name for stmt in statements(body) if isinstance(stmt, For | Let)}
+
+
+def _is_fixed(condition: Expr) -> bool:
+    """Whether a condition reads no memory, which the loop may write."""
+    return not any(isinstance(e, Load) for e in expressions((Let(Var("condition"), condition),)))
 
 
 def _conditions(body: tuple[Stmt, ...]) -> list[Expr]:

@@ -82,13 +82,12 @@ def extent(stmt: For) -> int:
 
 
 def split(function: Function, name: str, factor: int) -> Function:
-    """Loops ``name`` in steps of ``factor``, around ``name_i``; the remainder becomes ``name_t``.
-    """
+    """Loops ``name`` in steps of ``factor``, around ``name_i``; the remainder becomes ``name_t``."""
     if factor < 1:
         raise ScheduleError("a loop is split by a positive factor", found=str(factor))
 
     def change(stmt: For) -> tuple[Stmt, ...]:
-        if stmt.step != 1:
+        if stmt.step != 1 or has_loop(function, f"{name}_i"):
             raise ScheduleError("the loop is split already", where=function.name, found=name)
         count = extent(stmt)
         whole = count - count % factor
