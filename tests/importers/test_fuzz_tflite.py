@@ -1,9 +1,8 @@
 """Mutated models: whatever the bytes, the importer gives a graph or one UtvmError, and soon.
 
-Small models of many operators are damaged byte by byte, cut, or have their 32-bit numbers
-replaced by extreme ones. Memory is watched, so that a forged size cannot make the importer
-allocate it. Examples are derived from fixed seeds; a longer run is `pytest --hypothesis-profile`
-with more examples, or a loop.
+Small models of every operator are damaged byte by byte, cut, or have their 32-bit numbers replaced
+by extreme ones. Memory is watched, so that a forged size cannot make the importer allocate it. The
+same examples are tried in every run; for a longer one, raise ``EXAMPLES``.
 """
 
 from __future__ import annotations
