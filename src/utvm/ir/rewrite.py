@@ -22,6 +22,7 @@ from utvm.ir.loop import (
     Cast,
     Expr,
     For,
+    Function,
     If,
     Imm,
     Let,
@@ -51,6 +52,28 @@ def map_expr(expr: Expr, change: ExprMap) -> Expr:
             expr = Select(map_expr(condition, change), map_expr(a, change), map_expr(b, change))
         case Call(name, args, dtype):
             expr = Call(name, tuple(map_expr(a, change) for a in args), dtype)
+    return change(expr)
+
+
+def map_certain(expr: Expr, change: ExprMap) -> Expr:
+    """``map_expr`` without the parts that are evaluated only sometimes.
+
+    These are the sides of a ``Select`` and what stands right of ``and`` and ``or``: a load there
+    may lie outside its buffer whenever it is not evaluated, so it must not move.
+    """
+    match expr:
+        case Load(buffer, indices):
+            expr = Load(buffer, tuple(map_certain(i, change) for i in indices))
+        case Binary("and" | "or" as op, a, b):
+            expr = Binary(op, map_certain(a, change), b)
+        case Binary(op, a, b):
+            expr = Binary(op, map_certain(a, change), map_certain(b, change))
+        case Cast(dtype, value):
+            expr = Cast(dtype, map_certain(value, change))
+        case Select(condition, a, b):
+            expr = Select(map_certain(condition, change), a, b)
+        case Call(name, args, dtype):
+            expr = Call(name, tuple(map_certain(a, change) for a in args), dtype)
     return change(expr)
 
 
@@ -130,6 +153,25 @@ def expressions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
     found: list[Expr] = []
     map_body(body, lambda e: found.append(e) or e)  # type: ignore[func-returns-value]
     yield from found
+
+
+def used_names(function: Function) -> set[str]:
+    """Every name in a function, of variables and buffers; a new name must be none of them."""
+    buffers = (function.inputs, function.outputs, function.workspace, function.constants)
+    names = {buffer.name for group in buffers for buffer in group}
+    for stmt in statements(function.body):
+        match stmt:
+            case For(var=var) | Let(var=var):
+                names.add(var.name)
+            case Alloc(buffer) | Store(buffer=buffer) | View(pointer=buffer):
+                names.add(buffer.name)
+    for expr in expressions(function.body):
+        match expr:
+            case Var(name):
+                names.add(name)
+            case Load(buffer):
+                names.add(buffer.name)
+    return names
 
 
 def free_vars(expr: Expr) -> set[str]:
@@ -218,7 +260,7 @@ def fold(expr: Expr) -> Expr:
             return _fold_literals(expr, op, int(a), int(b))
         case Binary("+" | "-" | "<<" | ">>", a, Imm(value=0)) | Binary("+", Imm(value=0), a):
             return a if not a.dtype.is_float else expr
-        case Binary("+" | "-" as op, a, Imm(value=value)) if value < 0 and not a.dtype.is_float:
+        case Binary("+" | "-" as op, a, Imm(value=value)) if _negatable(value, a.dtype):
             return Binary("-" if op == "+" else "+", a, Imm(-value, a.dtype))
         case (
             Binary("*", a, Imm(value=1))
@@ -237,6 +279,11 @@ def fold(expr: Expr) -> Expr:
         case Cast(dtype, Imm(value=int(value))) if dtype.is_integer:
             return Imm(_wrap(value, dtype), dtype)
     return expr
+
+
+def _negatable(value: int | float, dtype: DType) -> bool:
+    """Whether a literal is negative and its opposite a literal of the same type."""
+    return not dtype.is_float and dtype.minimum < value < 0
 
 
 def simplify(expr: Expr) -> Expr:

@@ -1,7 +1,8 @@
 """bind-loads: in straight-line register code every element is loaded once and named.
 
 Runs after scheduling. Within a run of stores to registers nothing can change memory, so equal loads
-have equal values:
+have equal values. What is evaluated only sometimes (the sides of a select) stays where it is, and
+so does a load whose index is itself a register, which the run may change.
 
     acc_0 = acc_0 + in[r] * w[r];  acc_1 = acc_1 + in[r] * w[144 + r]
     ---
@@ -14,21 +15,24 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 from utvm.ir.loop import Cast, Expr, For, Function, If, Let, Load, Stmt, Store, Var
-from utvm.ir.rewrite import map_expr
+from utvm.ir.rewrite import map_certain, map_expr, used_names
 
 
 def bind_loads(function: Function) -> Function:
     """The function with repeated loads of register code bound to names ``a0``, ``a1``, ..."""
-    return replace(function, body=_body(function.body, _Names()))
+    return replace(function, body=_body(function.body, _Names(used_names(function))))
 
 
 @dataclass
 class _Names:
-    """Numbers the names across one function."""
+    """Numbers the names across one function, around those that are ``taken``."""
 
+    taken: set[str]
     count: int = 0
 
     def fresh(self, expr: Expr) -> Var:
+        while f"a{self.count}" in self.taken:
+            self.count += 1
         self.count += 1
         return Var(f"a{self.count - 1}", expr.dtype)
 
@@ -56,25 +60,51 @@ def _inner(stmt: Stmt, fresh: _Names) -> Stmt:
 
 
 def _is_load(expr: Expr) -> bool:
-    """A load from memory, with the widening around it."""
+    """A load from memory at an index of variables, with the widening around it."""
     load = expr.value if isinstance(expr, Cast) else expr
-    return isinstance(load, Load) and load.buffer.scope != "register"
+    return (
+        isinstance(load, Load)
+        and load.buffer.scope != "register"
+        and not any(_reads_memory(index) for index in load.indices)
+    )
+
+
+def _reads_memory(expr: Expr) -> bool:
+    found = False
+
+    def visit(e: Expr) -> Expr:
+        nonlocal found
+        found = found or isinstance(e, Load)
+        return e
+
+    map_expr(expr, visit)
+    return found
+
+
+def _loads(value: Expr) -> list[Expr]:
+    """The loads that evaluating ``value`` surely makes, in order, with repetitions."""
+    found: list[Expr] = []
+
+    def visit(expr: Expr) -> Expr:
+        if _is_load(expr):
+            found.append(expr)
+        return expr
+
+    map_certain(value, visit)
+    return found
 
 
 def _bound(run: list[Store], fresh: _Names) -> list[Stmt]:
-    counts: Counter[Expr] = Counter()
-    for store in run:
-        map_expr(store.value, lambda e: (counts.update([e]) if _is_load(e) else None) or e)
+    counts = Counter(load for store in run for load in _loads(store.value))
     widened = {e.value for e in counts if isinstance(e, Cast)}
     repeated = [e for e, count in counts.items() if count > 1 and e not in widened]
     names = {expr: fresh.fresh(expr) for expr in repeated}
     result: list[Stmt] = []
     done: set[Expr] = set()
     for store in run:
-        needed: dict[Expr, None] = {}
-        map_expr(store.value, lambda e: (needed.setdefault(e) if e in names else None) or e)  # noqa: B023
+        needed = [e for e in dict.fromkeys(_loads(store.value)) if e in names]
         result += [Let(names[e], e) for e in needed if e not in done]
         done |= set(needed)
-        value = map_expr(store.value, lambda e: names.get(e, e))
+        value = map_certain(store.value, lambda e: names.get(e, e))
         result.append(replace(store, value=value))
     return result

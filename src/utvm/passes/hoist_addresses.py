@@ -14,21 +14,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Let, Load, Stmt, Store, View
-from utvm.ir.rewrite import Linear, from_linear, linear, map_stmt
+from utvm.ir.rewrite import Linear, from_linear, linear, map_stmt, used_names
 
 
 def hoist_addresses(function: Function) -> Function:
     """The function with pointers in front of its innermost loops."""
-    return replace(function, body=_body(function.body, _Pointers()))
+    return replace(function, body=_body(function.body, _Pointers(used_names(function))))
 
 
 @dataclass
 class _Pointers:
-    """Numbers pointers across one function."""
+    """Numbers pointers across one function, around the names that are ``taken``."""
 
+    taken: set[str]
     count: int = 0
 
     def fresh(self) -> str:
+        while f"p{self.count}" in self.taken:
+            self.count += 1
         self.count += 1
         return f"p{self.count - 1}"
 
