@@ -19,10 +19,18 @@ from utvm.ir.rewrite import simplify, simplify_index
 ATOM, UNARY, ADD = 20, 15, 12
 _PRECEDENCE = {
     "*": 13, "/": 13, "%": 13, "+": ADD, "-": ADD, "<<": 11, ">>": 11,
-    "<": 10, "<=": 10, ">": 10, ">=": 10, "==": 9, "!=": 9, "&": 8, "^": 7, "|": 6, "and": 5, "or": 4,
+    "<": 10, "<=": 10, ">": 10, ">=": 10, "==": 9, "!=": 9, "&": 8, "^": 7, "|": 6,
+    "and": 5, "or": 4,
 }  # fmt: skip
+_LEAST_OPERAND = {
+    **dict.fromkeys(("<<", ">>", "&", "|", "^"), UNARY),
+    **dict.fromkeys(("<", "<=", ">", ">=", "==", "!="), ADD),
+    "and": 9, "or": 9,
+}  # fmt: skip
+"""What binds less than this gets parentheses as an operand, though C may not ask for them: readers
+and -Wparentheses do. An operator not listed takes operands of its own precedence on the left."""
 _C_OPERATORS = {"and": "&&", "or": "||"}
-_CALLS = {
+FLOAT_CALLS = {
     "exp": "utvm_expf",
     "log": "utvm_logf",
     "tanh": "utvm_tanhf",
@@ -31,7 +39,6 @@ _CALLS = {
     "floor": "utvm_floorf",
     "round": "utvm_roundf",
     "round_even": "utvm_rintf",
-    "abs": "utvm_fabsf",
 }
 """Intrinsics in ``utvm/math.h``; all others are ``utvm_<name>`` of ``utvm/fixed_point.h``."""
 
@@ -39,10 +46,14 @@ NameOf = Callable[[Buffer], str]
 
 
 class ExprPrinter:
-    """Prints expressions; ``name_of`` gives the C name of a buffer."""
+    """Prints expressions; ``name_of`` gives the C name of a buffer.
+
+    ``calls`` collects the names of the functions that were printed.
+    """
 
     def __init__(self, name_of: NameOf) -> None:
         self._name_of = name_of
+        self.calls: set[str] = set()
 
     def text(self, expr: Expr, outer: int = 0) -> str:
         """The C text, in parentheses if it binds less than ``outer``."""
@@ -70,8 +81,7 @@ class ExprPrinter:
             case Select(condition, a, b):
                 return f"{self.text(condition, 4)} ? {self.text(a, 4)} : {self.text(b, 3)}", 3
             case Call(name, args):
-                arguments = ", ".join(self.text(a) for a in args)
-                return f"{_CALLS.get(name, f'utvm_{name}')}({arguments})", ATOM
+                return self._call(FLOAT_CALLS.get(name, f"utvm_{name}"), args), ATOM
             case Binary():
                 return self._binary(expr)
         raise AssertionError(expr)
@@ -83,32 +93,38 @@ class ExprPrinter:
             return self._print(value)
         return f"({dtype.c_name}){self.text(value, UNARY)}", UNARY
 
+    def _call(self, name: str, args: tuple[Expr, ...]) -> str:
+        self.calls.add(name)
+        return f"{name}({', '.join(self.text(a) for a in args)})"
+
     def _binary(self, expr: Binary) -> tuple[str, int]:
-        dtype = expr.a.dtype
         if expr.op in ("min", "max"):
-            clamped = self._clamp(expr)
-            if clamped is not None:
-                return self._narrowed(expr, clamped, ATOM)
-            width = "float" if dtype.is_float else "int64" if dtype.bits == 64 else "int32"
-            call = f"utvm_{expr.op}_{width}({self.text(expr.a)}, {self.text(expr.b)})"
-            return self._narrowed(expr, call, ATOM)
+            return self._narrowed(expr, self._extreme(expr), ATOM)
         precedence = _PRECEDENCE[expr.op]
         operator = _C_OPERATORS.get(expr.op, expr.op)
-        inner = precedence
-        if expr.op in ("<<", ">>", "&", "|", "^", "and", "or"):
-            inner = UNARY if expr.op not in ("and", "or") else precedence
-        right = inner if expr.op in ("+", "*", "and", "or") and not dtype.is_float else inner + 1
-        text = f"{self.text(expr.a, inner)} {operator} {self.text(expr.b, right)}"
+        left = _LEAST_OPERAND.get(expr.op, precedence)
+        right = _LEAST_OPERAND.get(expr.op, precedence + 1)
+        chained = isinstance(expr.a, Binary) and expr.a.op == expr.op in (
+            "and",
+            "or",
+            "&",
+            "|",
+            "^",
+        )
+        if chained:
+            left = precedence
+        text = f"{self.text(expr.a, left)} {operator} {self.text(expr.b, right)}"
         return self._narrowed(expr, text, precedence)
 
-    def _clamp(self, expr: Binary) -> str | None:
-        """``min(max(x, low), high)`` in one call, for 32-bit integers."""
+    def _extreme(self, expr: Binary) -> str:
+        """A minimum or maximum; ``min(max(x, low), high)`` in one call for 32-bit integers."""
+        dtype = expr.dtype
+        width = "float" if dtype.is_float else dtype.value if dtype.bits >= 32 else "int32"
         match expr:
             case Binary("min", Binary("max", value, Imm() as low), Imm() as high):
-                if value.dtype.is_integer and value.dtype.bits <= 32:
-                    parts = ", ".join(self.text(part) for part in (value, low, high))
-                    return f"utvm_clamp_int32({parts})"
-        return None
+                if width == "int32":
+                    return self._call("utvm_clamp_int32", (value, low, high))
+        return self._call(f"utvm_{expr.op}_{width}", (expr.a, expr.b))
 
     def _narrowed(self, expr: Binary, text: str, precedence: int) -> tuple[str, int]:
         dtype = expr.dtype

@@ -2,35 +2,42 @@
 
 In: a scheduled ``Function``. Out: the text of one C function with a comment that says which
 operator it is. Parameters are the operands, the results and one workspace pointer; constant arrays
-are reached by their global names.
+get short local names. Every statement fits on one line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 
-from utvm.codegen.c_expr import ExprPrinter
+from utvm.codegen.c_expr import ADD, ExprPrinter
+from utvm.codegen.c_layout import INDENT, WIDTH, assignment, comment, value_room, wrap_arguments
+from utvm.codegen.c_names import FreshNames, constant_names
+from utvm.codegen.c_shorten import shorten
 from utvm.ir.loop import (
     Alloc,
+    Binary,
     Buffer,
     Comment,
+    Expr,
     For,
     Function,
     If,
     Let,
+    Load,
     Stmt,
     Store,
     View,
 )
+from utvm.ir.rewrite import expressions, statements, used_names
 
-INDENT = "  "
-WIDTH = 100
+WORKSPACE = "workspace"
 
 
 class FunctionPrinter:
     """Prints one kernel. ``symbol`` is its C name, ``constants`` maps constant buffers to symbols.
 
     ``in_place`` says that an operand may share memory with the result, so nothing is ``restrict``.
+    After ``definition``, ``calls`` holds the functions that the kernel calls.
     """
 
     def __init__(
@@ -38,91 +45,88 @@ class FunctionPrinter:
     ) -> None:
         self._function = function
         self._symbol = symbol
+        self._symbols = constants
         self._restrict = "" if in_place else "restrict "
-        self._names = dict(constants)
-        for prefix, buffers in (("in", function.inputs), ("out", function.outputs)):
-            for i, buffer in enumerate(buffers):
-                self._names[buffer.name] = f"{prefix}{i}"
-        self._expr = ExprPrinter(lambda buffer: self._names.get(buffer.name, buffer.name))
+        self._locals = constant_names(function)
+        self._expr = ExprPrinter(lambda buffer: self._locals.get(buffer.name, buffer.name))
+        self._fresh = FreshNames(used_names(function) | set(self._locals.values()))
 
-    def prototype(self) -> str:
-        """The declaration without semicolon, wrapped as clang-format wraps it."""
+    @property
+    def calls(self) -> set[str]:
+        return self._expr.calls
+
+    def prototype(self, tail: str = ");") -> str:
+        """The declaration, wrapped as clang-format wraps it."""
         parameters = [self._parameter(b, "const ") for b in self._function.inputs]
         parameters += [self._parameter(b, "") for b in self._function.outputs]
         if self._function.workspace:
-            parameters.append("void *workspace")
-        head = f"void {self._symbol}("
-        return wrap_arguments(head, parameters or ["void"], ")", "")
+            parameters.append(f"void *{self._restrict}{WORKSPACE}")
+        return wrap_arguments(f"void {self._symbol}(", parameters or ["void"], tail, "")
 
     def _parameter(self, buffer: Buffer, qualifier: str) -> str:
-        return f"{qualifier}{buffer.dtype.c_name} *{self._restrict}{self._names[buffer.name]}"
+        return f"{qualifier}{buffer.dtype.c_name} *{self._restrict}{buffer.name}"
 
     def definition(self) -> str:
         """The whole function."""
-        comment = "\n".join(
-            f"{'/*' if i == 0 else ' *'} {line}" for i, line in enumerate(self._function.comment)
-        )
-        lines = [f"{comment} */" if comment else "", self._open()]
+        lines = [*comment(self._function.comment), self.prototype(") {")]
+        used = _buffers_in(self._function.body)
+        for buffer in (*self._function.inputs, *self._function.outputs):
+            if buffer.name not in used:
+                lines.append(f"{INDENT}(void){buffer.name};")
+        lines += self._constants(used)
+        lines += self._workspaces(used)
+        lines += self._body(self._function.body, 1)
+        return "\n".join([*lines, "}"]) + "\n"
+
+    def _constants(self, used: set[str]) -> Iterator[str]:
+        for buffer in self._function.constants:
+            if buffer.name in used:
+                head = f"const {buffer.dtype.c_name} *const {self._locals[buffer.name]} ="
+                yield from assignment(INDENT, head, self._symbols[buffer.name])
+
+    def _workspaces(self, used: set[str]) -> Iterator[str]:
+        """The workspace's buffers, one behind the other."""
         offset = 0
         for buffer in self._function.workspace:
-            lines.append(self._workspace(buffer, offset))
+            if buffer.name in used:
+                at = f"(void *)((uint8_t *){WORKSPACE} + {offset})" if offset else WORKSPACE
+                head = f"{buffer.dtype.c_name} *const {buffer.name} ="
+                yield from assignment(INDENT, head, at)
             offset = aligned(offset + buffer.size_bytes)
-        lines += self._body(self._function.body, 1)
-        return "\n".join(line for line in [*lines, "}"] if line) + "\n"
-
-    def _open(self) -> str:
-        prototype = self.prototype()
-        return f"{prototype} {{"
-
-    def _workspace(self, buffer: Buffer, offset: int) -> str:
-        at = f"(uint8_t *)workspace + {offset}" if offset else "workspace"
-        value = f"(void *)({at})" if offset else at
-        return f"{INDENT}{buffer.dtype.c_name} *const {buffer.name} = {value};"
 
     def _body(self, body: tuple[Stmt, ...], depth: int) -> Iterator[str]:
+        """A register is declared by its first store where that stands in the same block."""
         pending: dict[str, Buffer] = {}
         for stmt in body:
             if isinstance(stmt, Alloc):
                 pending[stmt.buffer.name] = stmt.buffer
-                continue
-            if isinstance(stmt, Store) and stmt.buffer.name in pending:
-                del pending[stmt.buffer.name]
-                value = self._expr.text(stmt.value)
-                yield from self._line(
-                    depth, f"{stmt.buffer.dtype.c_name} {stmt.buffer.name} = ", value
-                )
-                continue
-            if not isinstance(stmt, Let | Store):
-                for buffer in pending.values():
-                    yield f"{INDENT * depth}{buffer.dtype.c_name} {buffer.name};"
-                pending.clear()
-            yield from self._stmt(stmt, depth)
+            elif isinstance(stmt, Store) and stmt.buffer.name in pending:
+                buffer = pending.pop(stmt.buffer.name)
+                yield from self._line(depth, f"{buffer.dtype.c_name} {buffer.name} =", stmt.value)
+            else:
+                if not isinstance(stmt, Let | Store | Comment):
+                    for buffer in pending.values():
+                        yield f"{INDENT * depth}{buffer.dtype.c_name} {buffer.name};"
+                    pending.clear()
+                yield from self._stmt(stmt, depth)
 
     def _stmt(self, stmt: Stmt, depth: int) -> Iterator[str]:
         pad = INDENT * depth
-        text = self._expr.text
         match stmt:
             case Comment(words):
-                yield f"{pad}/* {words} */"
+                yield from comment((words,), pad)
             case Let(var, value):
-                yield from self._line(depth, f"const {var.dtype.c_name} {var.name} = ", text(value))
-            case View(pointer, base, offset):
-                self._names[pointer.name] = pointer.name
-                qualifier = "const " if base.scope in ("input", "const") else ""
-                name = self._names.get(base.name, base.name)
-                at = text(offset)
-                sum_ = name if at == "0" else f"{name} + {text(offset, 12)}"
-                yield f"{pad}{qualifier}{pointer.dtype.c_name} *const {pointer.name} = {sum_};"
+                yield from self._line(depth, f"const {var.dtype.c_name} {var.name} =", value)
+            case View():
+                yield from self._view(stmt, depth)
             case Store():
                 yield from self._store(stmt, depth)
-            case For(var, start, stop, body, step):
-                increment = f"{var.name}++" if step == 1 else f"{var.name} += {step}"
-                head = f"for (int32_t {var.name} = {text(start)}; {var.name} < {text(stop, 11)};"
-                yield f"{pad}{head} {increment}) {{"
-                yield from self._body(body, depth + 1)
-                yield f"{pad}}}"
+            case For():
+                yield from self._for(stmt, depth)
             case If(condition, then, orelse):
-                yield f"{pad}if ({text(condition)}) {{"
+                room = WIDTH - len(f"{pad}if () {{")
+                (condition,) = yield from self._short(depth, room, condition)
+                yield f"{pad}if ({self._expr.text(condition)}) {{"
                 yield from self._body(then, depth + 1)
                 if orelse:
                     yield f"{pad}}} else {{"
@@ -131,39 +135,68 @@ class FunctionPrinter:
             case _:
                 raise AssertionError(stmt)
 
+    def _for(self, stmt: For, depth: int) -> Iterator[str]:
+        pad, name = INDENT * depth, stmt.var.name
+        increment = f"{name}++" if stmt.step == 1 else f"{name} += {stmt.step}"
+        fixed = f"for (int32_t {name} = ; {name} < ; {increment}) {{"
+        room = WIDTH - len(pad) - len(fixed)
+        start, stop = yield from self._short(depth, room, stmt.start, stmt.stop)
+        head = f"int32_t {name} = {self._expr.text(start)}; {name} < {self._expr.text(stop, ADD)}"
+        yield f"{pad}for ({head}; {increment}) {{"
+        yield from self._body(stmt.body, depth + 1)
+        yield f"{pad}}}"
+
+    def _view(self, stmt: View, depth: int) -> Iterator[str]:
+        base, pointer = stmt.base, stmt.pointer
+        qualifier = "const " if base.scope in ("input", "const") else ""
+        name = self._locals.get(base.name, base.name)
+        room = value_room(INDENT * depth) - len(f"{name} + ")
+        (offset,) = yield from self._short(depth, room, stmt.offset)
+        at = self._expr.text(offset, ADD)
+        value = name if at == "0" else f"{name} + {at}"
+        head = f"{qualifier}{pointer.dtype.c_name} *const {pointer.name} ="
+        yield from assignment(INDENT * depth, head, value)
+
     def _store(self, stmt: Store, depth: int) -> Iterator[str]:
         target = self._expr.element(stmt.buffer, stmt.indices)
-        value = self._expr.text(stmt.value)
-        if value.startswith(f"{target} + "):
-            yield from self._line(depth, f"{target} += ", value[len(target) + 3 :])
-        else:
-            yield from self._line(depth, f"{target} = ", value)
+        match stmt.value:
+            case Binary("+", Load(buffer, indices), term) if (buffer, indices) == (
+                stmt.buffer,
+                stmt.indices,
+            ) and buffer.dtype.bits >= 32:
+                yield from self._line(depth, f"{target} +=", term)
+            case value:
+                yield from self._line(depth, f"{target} =", value)
 
-    def _line(self, depth: int, head: str, value: str) -> Iterator[str]:
-        """``head value;`` in lines that fit: a call breaks between its arguments."""
+    def _line(self, depth: int, head: str, value: Expr) -> Iterator[str]:
+        """``head value;`` behind the names it needs to fit."""
         pad = INDENT * depth
-        line = f"{pad}{head}{value};"
-        if len(line) <= WIDTH:
-            yield line
-        elif len(value) + len(pad) + 5 <= WIDTH:
-            yield pad + head.rstrip()
-            yield f"{pad}{INDENT * 2}{value};"
-        elif not (value.endswith(")") and value.split("(")[0].isidentifier()):
-            yield line
-        else:
-            name, _, arguments = value.partition("(")
-            yield wrap_arguments(f"{head}{name}(", _arguments(arguments[:-1]), ");", pad)
+        (value,) = yield from self._short(depth, value_room(pad), value)
+        yield from assignment(pad, head, self._expr.text(value))
+
+    def _short(self, depth: int, room: int, *exprs: Expr) -> Generator[str, None, tuple[Expr, ...]]:
+        """Expressions whose texts fit together in ``room`` columns, behind ``Let``s for parts of
+        them where they did not.
+        """
+        kept = list(exprs)
+        for i, expr in enumerate(kept):
+            others = sum(len(self._expr.text(other)) for other in kept) - len(self._expr.text(expr))
+            line = value_room(INDENT * depth)
+            lets, kept[i] = shorten(self._expr, self._fresh, expr, room - others, line)
+            for let in lets:
+                yield from self._stmt(let, depth)
+        return tuple(kept)
 
 
-def _arguments(text: str) -> list[str]:
-    """The parts of an argument list between its outer commas."""
-    parts, depth, start = [], 0, 0
-    for i, char in enumerate(text):
-        depth += (char in "([") - (char in ")]")
-        if char == "," and depth == 0:
-            parts.append(text[start:i].strip())
-            start = i + 1
-    return [*parts, text[start:].strip()]
+def _buffers_in(body: tuple[Stmt, ...]) -> set[str]:
+    """The names of all buffers that a body reads, writes or points into."""
+    names = {e.buffer.name for e in expressions(body) if isinstance(e, Load)}
+    for stmt in statements(body):
+        if isinstance(stmt, Store):
+            names.add(stmt.buffer.name)
+        elif isinstance(stmt, View):
+            names.add(stmt.base.name)
+    return names
 
 
 def aligned(size: int, alignment: int = 8) -> int:
@@ -174,16 +207,3 @@ def aligned(size: int, alignment: int = 8) -> int:
 def workspace_bytes(function: Function) -> int:
     """The bytes behind the ``workspace`` pointer of a kernel."""
     return sum(aligned(buffer.size_bytes) for buffer in function.workspace)
-
-
-def wrap_arguments(head: str, arguments: list[str], tail: str, pad: str) -> str:
-    """``head(a, b)tail`` in lines of at most WIDTH - 2, continued under the first argument."""
-    lines, line = [], pad + head
-    for i, argument in enumerate(arguments):
-        piece = argument + (tail if i == len(arguments) - 1 else ",")
-        if len(line) + len(piece) + 3 > WIDTH and line.strip() != head.strip():
-            lines.append(line.rstrip())
-            line = " " * len(pad + head) + piece
-        else:
-            line += piece if line.endswith("(") else f" {piece}"
-    return "\n".join([*lines, line])

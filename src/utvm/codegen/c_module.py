@@ -1,6 +1,7 @@
 """A lowered network as C99 source files.
 
-In: the module, its memory plan. Out: file names and texts: the public header, the kernels, the
+In: the module, its memory plan, and the graph as imported, which says how the integers of inputs
+and outputs are to be read. Out: file names and texts: the public header, the kernels, the
 constants, the ahead-of-time ``run`` function, and a ``main`` for boards. The same module gives the
 same bytes. C names are made of a prefix and names of the compiler's own, so nothing of the model's
 text reaches C but through ``identifier`` and ``printable``.
@@ -10,28 +11,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from utvm.codegen.c_expr import literal
-from utvm.codegen.c_function import WIDTH, FunctionPrinter, wrap_arguments
+from utvm.codegen.c_expr import FLOAT_CALLS, literal
+from utvm.codegen.c_function import FunctionPrinter
+from utvm.codegen.c_layout import CALL, INDENT, WIDTH, comment, wrap_arguments
+from utvm.codegen.c_names import field_names
 from utvm.ir.dtype import dtype_of
+from utvm.ir.graph import Graph
 from utvm.ir.loop import Function, KernelCall, Module
 from utvm.ir.memory import MemoryPlan
 from utvm.support.text import identifier
 
-_KEYWORDS = frozenset(
-    """
-    auto break case char const continue default do double else enum extern float for goto if inline
-    int long register restrict return short signed sizeof static struct switch typedef union
-    unsigned void volatile while bool true false asm typeof main int8_t int16_t int32_t int64_t
-    uint8_t uint16_t uint32_t uint64_t
-    """.split()  # noqa: SIM905
-)
 
-
-def generate_c(module: Module, plan: MemoryPlan) -> dict[str, str]:
+def generate_c(module: Module, plan: MemoryPlan, imported: Graph) -> dict[str, str]:
     """The texts of all files of the bundle's ``codegen`` folder, by file name."""
     prefix = prefix_of(module)
     return {
-        f"{prefix}.h": _header(module, prefix),
+        f"{prefix}.h": _header(module, imported, prefix),
         f"{prefix}_kernels.h": _kernels_header(module, plan, prefix),
         f"{prefix}_kernels.c": _kernels(module, plan, prefix),
         f"{prefix}_params.c": _params(module, prefix),
@@ -54,9 +49,8 @@ def constant_symbol(module: Module, name: str) -> str:
     return f"{prefix_of(module)}_{name}"
 
 
-def field_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Struct members for graph inputs or outputs."""
-    return tuple(f"{name}_" if name in _KEYWORDS else name for name in names)
+def _title(module: Module) -> str:
+    return identifier(module.name)
 
 
 def _banner(what: str, *notes: str) -> str:
@@ -65,11 +59,16 @@ def _banner(what: str, *notes: str) -> str:
     return "\n".join(lines) + " */\n"
 
 
-def _header(module: Module, prefix: str) -> str:
+def _header(module: Module, imported: Graph, prefix: str) -> str:
     guard = f"{prefix.upper()}_H"
-    inputs = "\n".join(_member(module, n, f, "const ") for n, f in _members(module.inputs))
-    outputs = "\n".join(_member(module, n, f, "") for n, f in _members(module.outputs))
-    what = f"The network {module.name}: its inputs, its outputs and the function that runs it."
+    inputs, outputs = (
+        _struct_members(module, imported, names, others, qualifier)
+        for names, others, qualifier in (
+            (module.inputs, imported.inputs, "const "),
+            (module.outputs, imported.outputs, ""),
+        )
+    )
+    what = f"The network {_title(module)}: its inputs, its outputs and the function that runs it."
     return f"""{_banner(what)}
 #ifndef {guard}
 #define {guard}
@@ -80,18 +79,18 @@ def _header(module: Module, prefix: str) -> str:
 extern "C" {{
 #endif
 
-/* What the network reads: the caller owns the memory, row-major, and keeps it during the call. */
+/* What the network reads: row-major, owned by the caller, unchanged during the call. */
 struct {prefix}_inputs {{
 {inputs}
 }};
 
-/* What the network writes. */
+/* What the network writes: owned by the caller, apart from the inputs and from each other. */
 struct {prefix}_outputs {{
 {outputs}
 }};
 
 /* Runs the network once. Returns 0. Not reentrant: intermediate results lie in one static arena. */
-int32_t {prefix}_run(const struct {prefix}_inputs *inputs, const struct {prefix}_outputs *outputs);
+{_run_signature(prefix, ");")}
 
 #ifdef __cplusplus
 }}
@@ -101,14 +100,24 @@ int32_t {prefix}_run(const struct {prefix}_inputs *inputs, const struct {prefix}
 """
 
 
+def _run_signature(prefix: str, tail: str) -> str:
+    parameters = [f"const struct {prefix}_{side} *{side}" for side in ("inputs", "outputs")]
+    return wrap_arguments(f"int32_t {prefix}_run(", parameters, tail, "")
+
+
+def _struct_members(
+    module: Module, imported: Graph, names: tuple[str, ...], others: tuple[str, ...], qualifier: str
+) -> str:
+    """Pointers, each below a comment with type and quantization (``others``: names as imported)."""
+    lines: list[str] = []
+    for (name, member), other in zip(_members(names), others, strict=True):
+        lines += comment((imported.values[other].describe(),), INDENT)
+        lines.append(f"{INDENT}{qualifier}{module.tensors[name].dtype.c_name} *{member};")
+    return "\n".join(lines)
+
+
 def _members(names: tuple[str, ...]) -> list[tuple[str, str]]:
     return list(zip(names, field_names(names), strict=True))
-
-
-def _member(module: Module, name: str, member: str, qualifier: str) -> str:
-    tensor = module.tensors[name]
-    shape = ", ".join(map(str, tensor.shape))
-    return f"  {qualifier}{tensor.dtype.c_name} *{member}; /* [{shape}] */"
 
 
 def _printer(module: Module, plan: MemoryPlan, function: Function) -> FunctionPrinter:
@@ -123,13 +132,14 @@ def _kernels_header(module: Module, plan: MemoryPlan, prefix: str) -> str:
         f"extern const {dtype_of(data).c_name} {constant_symbol(module, name)}[{data.size}];"
         for name, data in module.constants.items()
     ]
-    prototypes = [f"{_printer(module, plan, f).prototype()};" for f in module.functions]
+    prototypes = [_printer(module, plan, f).prototype() for f in module.functions]
+    if constants:
+        constants.append("")
     return "\n".join([
-        _banner(f"Kernels and constants of the network {module.name}, private to it."),
+        _banner(f"Kernels and constants of the network {_title(module)}, private to it."),
         f"#ifndef {guard}\n#define {guard}\n",
         "#include <stdint.h>\n",
         *constants,
-        "",
         *prototypes,
         "\n#endif\n",
     ])  # fmt: skip
@@ -137,25 +147,32 @@ def _kernels_header(module: Module, plan: MemoryPlan, prefix: str) -> str:
 
 def _kernels(module: Module, plan: MemoryPlan, prefix: str) -> str:
     head = _banner(
-        f"The kernels of the network {module.name}, in the order in which it runs them.",
+        f"The kernels of the network {_title(module)}, in the order in which it runs them.",
         "Tensors are row-major; offsets are in elements.",
     )
-    includes = (
-        f'#include "{prefix}_kernels.h"\n\n#include "utvm/fixed_point.h"\n#include "utvm/math.h"\n'
-    )
-    bodies = [_printer(module, plan, f).definition() for f in module.functions]
-    return "\n".join([head, includes, *bodies])
+    printers = [_printer(module, plan, f) for f in module.functions]
+    bodies = [printer.definition() for printer in printers]
+    calls = {name for printer in printers for name in printer.calls}
+    floats = calls & set(FLOAT_CALLS.values())
+    includes = [f'#include "{prefix}_kernels.h"\n']
+    if calls - floats:
+        includes.append('#include "utvm/fixed_point.h"')
+    if floats:
+        includes.append('#include "utvm/math.h"')
+    if calls:
+        includes[-1] += "\n"
+    return "\n".join([head, *includes, *bodies])
 
 
 def _params(module: Module, prefix: str) -> str:
-    head = _banner(f"The constants of the network {module.name}.")
+    head = _banner(f"The constants of the network {_title(module)}.")
     parts = [head, f'#include "{prefix}_kernels.h"\n']
     for name, data in module.constants.items():
         shape = ", ".join(map(str, data.shape))
-        symbol = constant_symbol(module, name)
-        c_type = dtype_of(data).c_name
+        head = f"const {dtype_of(data).c_name} {constant_symbol(module, name)}[{data.size}]"
         parts.append(
-            f"/* [{shape}] */\nconst {c_type} {symbol}[{data.size}] = {{\n{_values(data)}}};\n"
+            f"/* [{shape}] */\n/* clang-format off */\n{head} = {{\n{_values(data)}}};\n"
+            "/* clang-format on */\n"
         )
     return "\n".join(parts)
 
@@ -180,7 +197,7 @@ def _values(data: np.ndarray) -> str:
 
 def _run(module: Module, plan: MemoryPlan, prefix: str) -> str:
     head = _banner(
-        f"Runs the network {module.name}: one call per kernel, intermediate results in one arena.",
+        f"Runs the network {_title(module)}: one call per kernel, intermediates in one arena.",
         f"Arena: {plan.arena_bytes} bytes.",
     )
     arena = ""
@@ -198,15 +215,9 @@ def _run(module: Module, plan: MemoryPlan, prefix: str) -> str:
         for side, names in (("inputs", module.inputs), ("outputs", module.outputs))
         if f"{side}->" not in calls
     )
-    signature = wrap_arguments(
-        f"int32_t {prefix}_run(",
-        [f"const struct {prefix}_inputs *inputs", f"const struct {prefix}_outputs *outputs"],
-        ") {",
-        "",
-    )
     return (
         f'{head}\n#include "{prefix}.h"\n#include "{prefix}_kernels.h"\n\n{arena}'
-        f"{signature}\n{used}{calls}\n  return 0;\n}}\n"
+        f"{_run_signature(prefix, ') {')}\n{used}{calls}\n  return 0;\n}}\n"
     )
 
 
@@ -214,7 +225,8 @@ def _call(module: Module, plan: MemoryPlan, call: KernelCall) -> str:
     arguments = [_address(module, plan, name) for name in (*call.inputs, *call.outputs)]
     if call.function in plan.workspaces:
         arguments.append(f"at({plan.workspaces[call.function].offset})")
-    return wrap_arguments(f"{kernel_symbol(module, call.function)}(", arguments, ");", "  ")
+    head = f"{kernel_symbol(module, call.function)}("
+    return wrap_arguments(head, arguments, ");", INDENT, CALL)
 
 
 def _address(module: Module, plan: MemoryPlan, name: str) -> str:
@@ -231,7 +243,7 @@ def _address(module: Module, plan: MemoryPlan, name: str) -> str:
 def _main(module: Module, prefix: str) -> str:
     """The program for a board: input records in, output records out, until the input ends."""
     head = _banner(
-        f"A program that runs the network {module.name} on the records of the input stream.",
+        f"A program that runs the network {_title(module)} on the records of the input stream.",
         "A record is the inputs in order; what it answers is the outputs in order.",
     )
     buffers, reads, writes = [], [], []
@@ -247,8 +259,11 @@ def _main(module: Module, prefix: str) -> str:
     first, *others = reads
     checks = "".join(f"    if ({r} != 1) {{\n      return 1;\n    }}\n" for r in others)
     puts = "".join(f"    if ({w} != 0) {{\n      return 1;\n    }}\n" for w in writes)
-    ins = ", ".join(f"input{i}" for i in range(len(module.inputs)))
-    outs = ", ".join(f"output{i}" for i in range(len(module.outputs)))
+    pointers = "\n".join(
+        f"  {kind}s.{field} = {kind}{i};"
+        for kind, names in (("input", module.inputs), ("output", module.outputs))
+        for i, field in enumerate(field_names(names))
+    )
     body = "\n".join(buffers)
     return f"""{head}
 #include "{prefix}.h"
@@ -258,9 +273,10 @@ def _main(module: Module, prefix: str) -> str:
 {body}
 
 int main(void) {{
-  static const struct {prefix}_inputs inputs = {{{ins}}};
-  static const struct {prefix}_outputs outputs = {{{outs}}};
+  struct {prefix}_inputs inputs;
+  struct {prefix}_outputs outputs;
   int got;
+{pointers}
   utvm_platform_init();
   while ((got = {first}) == 1) {{
 {checks}    if ({prefix}_run(&inputs, &outputs) != 0) {{

@@ -83,4 +83,4 @@ def compile_graph(
         module = replace(module, functions=tuple(map(loop_stage, module.functions)))
         observe(name, module)
     plan = plan_memory(module)
-    return Compiled(imported, graph, module, plan, generate_c(module, plan))
+    return Compiled(imported, graph, module, plan, generate_c(module, plan, imported))

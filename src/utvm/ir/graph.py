@@ -74,6 +74,15 @@ class Value:
     def dtype(self) -> DType:
         return self.type.dtype
 
+    def describe(self) -> str:
+        """``int8[1,8] scale 0.5 zero point 3``, for people."""
+        if self.quantization is None:
+            return str(self.type)
+        if self.quantization.axis is not None:
+            return f"{self.type} scale per channel"
+        scale, zero_point = float(self.quantization.scale), int(self.quantization.zero_point)
+        return f"{self.type} scale {scale:.9g} zero point {zero_point}"
+
 
 @dataclass(frozen=True)
 class Attrs:
@@ -86,7 +95,8 @@ class Node:
     """One operator applied to values.
 
     ``source`` says where it came from ("CONV_2D #3"), for people. ``group`` is the kernel it
-    belongs to after fusion, empty before.
+    belongs to after fusion, empty before. ``detail`` keeps for the comments of the generated C what
+    ``legalize`` takes away: operand types with their quantization. The text form leaves it out.
     """
 
     name: str
@@ -96,6 +106,7 @@ class Node:
     attrs: Attrs
     source: str = ""
     group: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,6 +35,7 @@ class GraphBuilder:
         self._values: dict[str, Value] = {}
         self._constants: dict[str, np.ndarray] = {}
         self.source = ""
+        self.detail = ""
 
     def fresh(self, hint: str) -> str:
         """An unused value name made from ``hint``."""
@@ -110,7 +111,8 @@ class GraphBuilder:
         self, op: str, inputs: Sequence[str], outputs: Sequence[str], attrs: Attrs, name: str = ""
     ) -> None:
         """Appends a node whose result values are declared already."""
-        node = Node(name or outputs[0], op, tuple(inputs), tuple(outputs), attrs, self.source)
+        names = (tuple(inputs), tuple(outputs))
+        node = Node(name or outputs[0], op, *names, attrs, self.source, detail=self.detail)
         self._nodes.append(node)
 
     def output(self, name: str) -> None:

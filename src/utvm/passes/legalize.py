@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from utvm.ir.graph import Graph, Node
+from utvm.ir.graph import Graph, Node, is_quantized
 from utvm.op.base import Op
 from utvm.op.builder import GraphBuilder, plain
 from utvm.support.errors import UnsupportedError, UtvmError
@@ -43,6 +43,7 @@ def _round(graph: Graph, find_op: Callable[[str], Op]) -> tuple[Graph, bool]:
     for node in graph.nodes:
         inputs = tuple(renamed.get(name, name) for name in node.inputs)
         builder.source = node.source
+        builder.detail = node.detail or _detail(graph, node)
         results = _legalize_node(builder, find_op(node.op), replace(node, inputs=inputs))
         if results is None:
             builder.add_node(node.op, inputs, node.outputs, node.attrs, node.name)
@@ -87,6 +88,15 @@ def _legalize_node(builder: GraphBuilder, op: Op, node: Node) -> tuple[str, ...]
         if not error.where:
             error.where = node.source or node.name
         raise
+
+
+def _detail(graph: Graph, node: Node) -> str:
+    """``int8[1,8] scale 0.5 zero point 3 -> ...`` for a quantized node, for people."""
+    if not is_quantized(graph, node):
+        return ""
+    operands = ", ".join(value.describe() for value in graph.inputs_of(node))
+    results = ", ".join(value.describe() for value in graph.outputs_of(node))
+    return f"{operands} -> {results}"
 
 
 def _check_same_type(builder: GraphBuilder, node: Node, old: str, new: str) -> None:

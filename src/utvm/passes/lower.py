@@ -10,10 +10,11 @@ others become constant arrays named after their values.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from utvm.ir.attributes import format_attrs
 from utvm.ir.dtype import dtype_of
 from utvm.ir.graph import Graph, Node, TensorType
 from utvm.ir.loop import (
@@ -131,7 +132,7 @@ class _KernelLowering:
         return Function(
             self.name,
             tuple(self.operands.values()),
-            tuple(_buffer(self.graph, name, "output") for name in self.output_names),
+            tuple(self.result(name) for name in self.output_names),
             simplify_body(body),
             workspaces,
             tuple({buffer.name: buffer for buffer in self.constants.values()}.values()),
@@ -161,8 +162,16 @@ class _KernelLowering:
                 self.constants[name] = self.pool.add(data, f"{self.name}_{self._role(name)}")
             return self.constants[name]
         if name not in self.operands:
-            self.operands[name] = _buffer(self.graph, name, "input")
+            buffer = _buffer(self.graph, name, "input")
+            self.operands[name] = replace(buffer, name=f"in{len(self.operands)}")
         return self.operands[name]
+
+    def result(self, name: str) -> Buffer:
+        """The buffer of a result. Kernels name their operands by position: no name of the model
+        can then be one of a register or a loop.
+        """
+        buffer = _buffer(self.graph, name, "output")
+        return replace(buffer, name=f"out{self.output_names.index(name)}")
 
     def _role(self, name: str) -> str:
         """What the first node that reads a constant calls it."""
@@ -254,13 +263,20 @@ class _KernelLowering:
         return total
 
     def _comment(self) -> tuple[str, ...]:
-        """What the C function's comment says: sources, operators with shapes, attributes."""
-        lines = [", ".join(dict.fromkeys(node.source for node in self.nodes if node.source))]
+        """What the C function's comment says: the model's operators with their quantization, then
+        the plain ones with shapes and attributes.
+        """
+        lines = [
+            f"{node.source}: {node.detail}" if node.detail else node.source for node in self.nodes
+        ]
+        lines = [line for line in dict.fromkeys(lines) if line]
         for node in self.nodes:
             inputs = ", ".join(str(value.type) for value in self.graph.inputs_of(node))
             outputs = ", ".join(str(value.type) for value in self.graph.outputs_of(node))
-            lines.append(f"{node.op}({inputs}) -> {outputs}")
-        return tuple(line for line in lines if line)
+            attributes = format_attrs(node.attrs)
+            suffix = f" with {attributes}" if attributes else ""
+            lines.append(f"{node.op}({inputs}) -> {outputs}{suffix}")
+        return tuple(lines)
 
 
 @dataclass
@@ -280,7 +296,7 @@ class _Epilogue:
         values = dict(self.known)
         for node in self.nodes:
             values[node.outputs[0]] = self._evaluate(node, index, values)
-        buffer = _buffer(self.kernel.graph, target, "output").view(*self.shape)
+        buffer = self.kernel.result(target).view(*self.shape)
         return (*self.lets, Store(buffer, index, values[target]))
 
     def _evaluate(self, node: Node, index: Index, values: Mapping[str, Expr]) -> Expr:
