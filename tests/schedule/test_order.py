@@ -1,4 +1,4 @@
-"""order-by-load: taps are sorted by the element they read, and every register keeps its own order."""
+"""order-by-load: taps are sorted by what they read; every register keeps its own order."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from math import prod
 
 from utvm.ir.loop import Function
 from utvm.schedule.compute_at import compute_at
+from utvm.schedule.order import order_by_load
 from utvm.schedule.partition import hoist_condition, partition
 from utvm.schedule.primitives import extent, has_loop, loops, split, unroll, unroll_jam
 from utvm.target.target import Target
@@ -21,8 +22,7 @@ from utvm.target.target import Target
 
 @dataclass(frozen=True)
 class Blocking:
-    """Register blocks: output ``columns`` and ``channels`` at once, ``depth`` taps per iteration.
-    """
+    """Register blocks: output ``columns`` x ``channels``, ``depth`` taps per iteration."""
 
     columns: int
     channels: int
@@ -104,13 +104,22 @@ def schedule_dense(function: Function, target: Target) -> Function:
 
 
 def schedule_window(function: Function, target: Target) -> Function:
-    """Depthwise and pooling: small windows unrolled whole, two columns share what they can."""
+    """Depthwise and pooling: small windows unrolled whole for a few columns that share elements."""
     taps = [name for name in ("kx", "ky", "r") if has_loop(function, name)]
     if prod(_size(function, name) for name in taps) <= MOST_TAPS:
         for name in taps:
             function = unroll(function, name)
-        return _blocked(function, "x", blocking(target).columns)
+        function = _blocked(
+            function, "x", _even(_size(function, "x"), 2 * blocking(target).columns)
+        )
+        padded = any(buffer.name == "rows" for buffer in function.workspace)
+        return order_by_load(function, "rows" if padded else function.inputs[0].name)
     return schedule_reduce(function, target)
+
+
+def _even(extent: int, most: int) -> int:
+    """Blocks of at most ``most`` that leave the smallest remainder: 3 + 2 rather than 4 + 1."""
+    return -(-extent // -(-extent // most))
 
 
 def schedule_reduce(function: Function, target: Target) -> Function:
