@@ -65,7 +65,7 @@ def linear_form(
     """
     real = np.asarray(scales, dtype=np.float64)
     low, high = (int64_of(bound) for bound in acc_range)
-    if not _fits(real, low, high, zero_point):
+    if qmin >= qmax or not _fits(real, low, high, zero_point):
         return None
     outputs = np.arange(qmin + 1, qmax + 1, dtype=np.int64)[:, None]
     steps = _steps(rescale, real, outputs, zero_point, low, high)
