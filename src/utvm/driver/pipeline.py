@@ -17,6 +17,7 @@ from utvm.ir.loop import Function, Module
 from utvm.ir.memory import MemoryPlan
 from utvm.op.registry import find_op
 from utvm.passes.bind_loads import bind_loads
+from utvm.passes.compose_luts import compose_luts
 from utvm.passes.copy_outputs import copy_outputs
 from utvm.passes.eliminate_dead import eliminate_dead
 from utvm.passes.fold_constants import fold_constants
@@ -64,6 +65,7 @@ def compile_graph(
         ("fold-shapes", partial(fold_constants, find_op=find_op)),
         ("legalize", partial(legalize, find_op=find_op)),
         ("fold-pad", fold_pad),
+        ("compose-luts", partial(compose_luts, find_op=find_op)),
         ("fold-constants", partial(fold_constants, find_op=find_op)),
         ("eliminate-dead", eliminate_dead),
         ("copy-outputs", copy_outputs),

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from utvm.ir.dtype import DType
 from utvm.ir.graph import Node
 from utvm.op.builder import GraphBuilder
 from utvm.op.cast import CastAttrs
 from utvm.op.elementwise import BinaryAttrs, binary_op
+from utvm.op.fixed_point import Int64Array, int64_of, requantize
 from utvm.op.lut import emit_binary_lut
-from utvm.op.quantize_arithmetic import mul_params, mul_reference
-from utvm.op.quantize_params import Activation
+from utvm.op.quantize_arithmetic import ProductParams, mul_params, mul_reference
+from utvm.op.quantize_params import Activation, Quant
 from utvm.op.quantized import finish_float, quant_of, requantize_pairs
+from utvm.op.quantized_linear import Rescale, emit_linear
 from utvm.op.requantize import RequantizeAttrs
 
 
@@ -33,8 +36,28 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         _difference(b, node.inputs[0], left.zero_point),
         _difference(b, node.inputs[1], right.zero_point),
     ], BinaryAttrs())  # fmt: skip
+    linear = emit_linear(b, product, _rescale(p, out.dtype), _range(left, right), by_sign=True)
+    if linear is not None:
+        return (linear,)
     result = RequantizeAttrs(out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
     return (requantize_pairs(b, product, [(p.multiplier, p.shift)], result),)
+
+
+def _rescale(p: ProductParams, dtype: DType) -> Rescale:
+    """The reference rescale of a product."""
+
+    def function(product: Int64Array) -> Int64Array:
+        return int64_of(requantize(product, p.multiplier, p.shift, p.zero_point, p.qmin, p.qmax))
+
+    scale = p.multiplier * 2.0 ** (p.shift - 31)
+    return Rescale(function, (scale,), p.zero_point, p.qmin, p.qmax, dtype)
+
+
+def _range(left: Quant, right: Quant) -> tuple[Int64Array, Int64Array]:
+    """The least and the greatest product of two differences to the zero points."""
+    first, second = (np.array([q.qmin, q.qmax]) - q.zero_point for q in (left, right))
+    products = np.outer(first, second)
+    return int64_of([products.min()]), int64_of([products.max()])
 
 
 def _difference(b: GraphBuilder, name: str, zero_point: int) -> str:

@@ -13,14 +13,25 @@ from utvm.ir.graph import Node
 from utvm.op.builder import GraphBuilder
 from utvm.op.cast import CastAttrs
 from utvm.op.clip import ClipAttrs
-from utvm.op.quantize_arithmetic import PotSumParams, SumParams, pot_sum_params, sum_params
+from utvm.op.lut import emit_binary_lut
+from utvm.op.quantize_arithmetic import (
+    PotSumParams,
+    SumParams,
+    add_reference,
+    pot_sum_params,
+    sub_reference,
+    sum_params,
+)
 from utvm.op.quantize_params import Activation
 from utvm.op.quantized import finish_float, quant_of, requantize_pairs
 from utvm.op.requantize import RequantizeAttrs
 
 
 def legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
-    """int32 rescales of both operands (20 bits of headroom, 15 for int16), the sum, one rescale."""
+    """int32 rescales of both operands (20 bits of headroom, 15 for int16), the sum, one rescale.
+
+    Sums of bytes where only one operand varies are tables.
+    """
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
     attrs: Any = node.attrs
@@ -31,6 +42,10 @@ def legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     if pot is not None:
         return (_pot_sum(b, node, pot),)
     p = sum_params(node.op, left, right, out, activation)
+    reference = add_reference if node.op == "add" else sub_reference
+    table = emit_binary_lut(b, node, lambda x, y: reference(x, y, p), out.dtype)
+    if table is not None:
+        return (table,)
     total = b.emit(node.op, [
         _operand(b, node.inputs[0], p, left.zero_point, (p.multiplier1, p.shift1)),
         _operand(b, node.inputs[1], p, right.zero_point, (p.multiplier2, p.shift2)),
