@@ -150,3 +150,10 @@ def test_a_function_that_is_not_a_rescaling_is_noticed() -> None:
         127,
     )
     assert form is None
+
+
+def test_an_output_without_steps_has_no_form() -> None:
+    """A fused activation may leave a single value; there is nothing to fit then."""
+    p, scales = convolution(np.random.default_rng(1), Activation.NONE)
+    form = linear_form(lambda acc: conv_rescale(acc, p), tuple(scales), bounds(-9, 9), 3, 5, 5)
+    assert form is None
