@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,19 @@ from tests.litert import run_litert
 from tests.op.quantized_models import Array
 from tests.op.single_op_models import ConvCase, Model, conv_model
 from tests.tflite_builder import ModelBuilder
+from utvm.driver.pipeline import compile_graph
 from utvm.importers.tflite import import_tflite
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Graph, TensorType
+from utvm.ir.loop import Module
+from utvm.ir.verify_graph import verify_graph
+from utvm.ir.verify_loop import verify_module
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs
 from utvm.op.quantize_dynamic import OP, QuantizeDynamicAttrs
 from utvm.op.registry import find_op
 from utvm.support.errors import ModelError, UtvmError
+from utvm.target.target import load_target
 
 RANGES = {
     "mixed": (-2.0, 3.0),
@@ -103,12 +109,12 @@ def conv_layers() -> list[Layer]:
     layers = [
         Layer("CONV_2D", *geometry[:3], scales=scales, options=geometry[3])
         for geometry in geometries
-        for scales in ("one", "equal", "several")
+        for scales in ("one", "several")
     ]
     layers += [
         Layer("CONV_2D", (1, 5, 5, 4), (6, 3, 3, 4), (1, 5, 5, 6), scales, values)
-        for scales in ("one", "several")
-        for values in RANGES
+        for scales, names in (("one", ("zero", "large")), ("equal", ["mixed"]), ("several", RANGES))
+        for values in names
     ]
     grouped = Layer("CONV_2D", (2, 5, 5, 6), (4, 3, 3, 3), (2, 5, 5, 4))
     return [*layers, grouped]
@@ -197,6 +203,41 @@ def chain_model(rng: np.random.Generator) -> Model:
 def test_chains_equal_litert(target: str) -> None:
     rng = np.random.default_rng(74)
     check_bits([chain_model(rng) for _ in range(3)], target)
+
+
+@pytest.mark.parametrize(
+    ("network", "target"),
+    [
+        ("mlonmcu_catdog_dynrange", "host"),
+        ("mlonmcu_catdog_dynrange", "cortex-m4"),
+        ("mlperf_kws_float", "host"),
+        pytest.param("mlperf_kws_float", "cortex-m4", marks=pytest.mark.slow),
+    ],
+)
+def test_real_networks(shared_models: Path, network: str, target: str) -> None:
+    golden = np.load(shared_models / network / "golden.npz")
+    model = (shared_models / network / "model.tflite").read_bytes()
+    for row in (0, 1) if target == "host" else (2,):
+        ((found,),) = run_models([(model, [golden["in0"][row]])], target)
+        np.testing.assert_allclose(found, golden["out0"][row], 1e-5, 1e-6)
+
+
+def test_kernels_pass_the_verifier() -> None:
+    checked: list[str] = []
+
+    def check(stage: str, ir: Graph | Module) -> None:
+        if isinstance(ir, Graph):
+            verify_graph(ir, find_op, after=stage)
+        else:
+            verify_module(ir, after=stage)
+        checked.append(stage)
+
+    rng = np.random.default_rng(77)
+    for layers in (conv_layers, depthwise_layers, dense_layers):
+        model = layer_model(rng, layers()[1])
+        graph = import_tflite(model.data, name="model", find_op=find_op)
+        compile_graph(graph, load_target("cortex-m4"), check)
+    assert checked.count("lower") == 3
 
 
 def special_rows() -> Array:
