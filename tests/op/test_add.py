@@ -12,9 +12,12 @@ from tests.tflite_builder import ModelBuilder
 from utvm.driver.pipeline import compile_graph
 from utvm.importers.tflite import import_tflite
 from utvm.ir.dtype import DType
+from utvm.ir.graph import TensorType
+from utvm.op.builder import GraphBuilder
 from utvm.op.elementwise import BinaryAttrs
 from utvm.op.quantize_params import Quant
 from utvm.op.registry import find_op
+from utvm.op.sum_linear import SumLinearAttrs, emit_sum_linear
 from utvm.target.target import load_target
 
 I8, U8, I16, F32 = DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32
@@ -98,6 +101,64 @@ def test_sums_of_one_varying_byte_are_tables() -> None:
         graph = import_tflite(model.data, name="model", find_op=find_op)
         compiled = compile_graph(graph, load_target("cortex-m4"))
         assert [node.op for node in compiled.graph.nodes] == ["lut"]
+
+
+def pairs_model(kind: str, dtype: DType, quants: list[Quant], activation: str) -> Model:
+    """Every pair of two bytes."""
+    values = np.arange(dtype.minimum, dtype.maximum + 1).astype(dtype.numpy)
+    data = [values[:, None], values[None]]
+    options = {"fused_activation_function": activation}
+    return op_model(kind, data, [*quants[:2]], (256, 256), quants[2], version=2, **options)
+
+
+def plain_ops(model: Model) -> list[str]:
+    graph = import_tflite(model.data, name="model", find_op=find_op)
+    return [node.op for node in compile_graph(graph, load_target("cortex-m4")).graph.nodes]
+
+
+def test_sums_of_bytes_are_one_shift_and_exact_for_every_pair() -> None:
+    rng = np.random.default_rng(215)
+    models = []
+    for kind in ("ADD", "SUB"):
+        for number, dtype in enumerate((I8, U8, I8, U8)):
+            left, right = random_quant(rng, dtype, -8, -4), random_quant(rng, dtype, -8, -4)
+            scale = max(left.scale, right.scale) * (1.0, 0.7, 1.9, 3.0)[number]
+            out = Quant(float(np.float32(scale)), random_quant(rng, dtype).zero_point, dtype)
+            models.append(pairs_model(kind, dtype, [left, right, out], ACTIVATIONS[number]))
+    assert all(plain_ops(model) == ["sum_linear"] for model in models)
+    check_models(models)
+
+
+def test_halves_of_both_signs_go_away_from_zero() -> None:
+    half, one = Quant(0.5, 0, I8), Quant(1.0, 0, I8)
+    models = [pairs_model(kind, I8, [half, half, one], "NONE") for kind in ("ADD", "SUB")]
+    assert all(plain_ops(model) == ["sum_linear"] for model in models)
+    check_models(models)
+
+
+def test_no_constants_are_made_up_for_what_is_no_sum() -> None:
+    b = GraphBuilder("sum", find_op)
+    names = [b.input(name, TensorType((4,), I8)) for name in "xy"]
+    rounded = np.add.outer(np.arange(-128, 128), np.arange(-128, 128)) // 2
+    wrong = rounded.copy()
+    wrong[100, 100] += 1
+    found = [
+        emit_sum_linear(b, names, table, (0.5, 0.5), (-128, 127), I8) for table in (rounded, wrong)
+    ]
+    assert found == ["sum_linear", None]
+
+
+def test_plain_sums_equal_the_reference() -> None:
+    rng = np.random.default_rng(216)
+    shapes = [((3, 40), (3, 40)), ((2, 3, 5), (5,)), ((4, 1), (3,))]
+    cases = []
+    for dtype in (I8, U8):
+        for left, right in shapes:
+            weights = (int(rng.integers(1 << 20, 1 << 21)), -int(rng.integers(1 << 20, 1 << 21)))
+            attrs = SumLinearAttrs("int8", -128, 100, weights, -(1 << 21), 21)
+            operands = [random_data(rng, dtype, shape) for shape in (left, right)]
+            cases.append(Plain("sum_linear", operands, attrs))
+    check_plain(cases)
 
 
 def test_plain_numbers_equal_the_reference() -> None:

@@ -13,7 +13,8 @@ from utvm.ir.graph import Node
 from utvm.op.builder import GraphBuilder
 from utvm.op.cast import CastAttrs
 from utvm.op.clip import ClipAttrs
-from utvm.op.lut import emit_binary_lut
+from utvm.op.fixed_point import int64_of
+from utvm.op.lut import BYTES, emit_binary_lut
 from utvm.op.quantize_arithmetic import (
     PotSumParams,
     SumParams,
@@ -22,15 +23,18 @@ from utvm.op.quantize_arithmetic import (
     sub_reference,
     sum_params,
 )
-from utvm.op.quantize_params import Activation
+from utvm.op.quantize_params import Activation, Quant
 from utvm.op.quantized import finish_float, quant_of, requantize_pairs
 from utvm.op.requantize import RequantizeAttrs
+from utvm.op.sum_linear import emit_sum_linear
+
+REFERENCES = {"add": add_reference, "sub": sub_reference}
 
 
 def legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     """int32 rescales of both operands (20 bits of headroom, 15 for int16), the sum, one rescale.
 
-    Sums of bytes where only one operand varies are tables.
+    Sums of bytes become ``sum_linear``, or tables where only one operand varies.
     """
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
@@ -42,8 +46,10 @@ def legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     if pot is not None:
         return (_pot_sum(b, node, pot),)
     p = sum_params(node.op, left, right, out, activation)
-    reference = add_reference if node.op == "add" else sub_reference
+    reference = REFERENCES[node.op]
     table = emit_binary_lut(b, node, lambda x, y: reference(x, y, p), out.dtype)
+    if table is None and out.dtype in BYTES:
+        table = _linear_sum(b, node, p, (left, right, out))
     if table is not None:
         return (table,)
     total = b.emit(node.op, [
@@ -52,6 +58,19 @@ def legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     ], type(attrs)())  # fmt: skip
     result = RequantizeAttrs(out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
     return (requantize_pairs(b, total, [(p.multiplier, p.shift)], result),)
+
+
+def _linear_sum(
+    b: GraphBuilder, node: Node, p: SumParams, quants: tuple[Quant, Quant, Quant]
+) -> str | None:
+    """``sum_linear`` on bytes; None where no constants are exact."""
+    left, right, out = quants
+    x = np.arange(left.qmin, left.qmax + 1)[:, None]
+    y = np.arange(right.qmin, right.qmax + 1)[None]
+    results = int64_of(REFERENCES[node.op](x, y, p))
+    sign = 1 if node.op == "add" else -1
+    reals = (left.f64 / out.f64, sign * right.f64 / out.f64)
+    return emit_sum_linear(b, node.inputs, results, reals, (p.qmin, p.qmax), out.dtype)
 
 
 def _operand(
