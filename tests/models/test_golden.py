@@ -1,8 +1,8 @@
 """Real networks give the reference's outputs on every target, with the program that users run.
 
-In: ../shared/models, one folder per network with its model and golden.npz. Every case goes the whole
-road through the driver: import, compile, build, run, compare; integers bit for bit. The memory that
-the plan promised is compared with the program's on the way.
+In: ../shared/models, one folder per network with its model and golden.npz. Every case goes the
+whole road through the driver: import, compile, build, run, compare; integers bit for bit. The
+memory that the plan promised is compared with the program's on the way.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from typing import Any
 import click
 
 from utvm.support.errors import InternalError, UtvmError
-from utvm.support.text import printable
 
 EXIT_OK, EXIT_MISTAKE, EXIT_DEFECT, EXIT_INTERRUPTED = 0, 1, 70, 130
 REPORT = (
@@ -56,9 +55,8 @@ def reporting(function: Command) -> Command:
         except BrokenPipeError:
             raise
         except OSError as error:
-            place = printable(str(error.filename or ""), 200)
             what = error.strerror or type(error).__name__
-            return _mistake(UtvmError(what, where=place), as_json)
+            return _mistake(UtvmError(what, where=str(error.filename or "")), as_json)
         except MemoryError:
             return _mistake(UtvmError("this machine's memory does not suffice"), as_json)
         except _DEFECTS as error:

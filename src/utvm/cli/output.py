@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 PIPE_WIDTH = 200  # wide enough that nothing is folded; a terminal knows its own width
-BAR_CELLS = 16
+WIDE = 110  # columns from which tables may be generous
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -37,9 +37,9 @@ def progress(enabled: bool = True) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(Text(text))
 
 
-def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
+def plain_table(*headings: str, right: Sequence[str] = (), gap: int = 2) -> Table:
     """A table without lines; the columns named in ``right`` are numbers."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
     for heading in headings:
         numeric = heading in right
         table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
@@ -47,13 +47,14 @@ def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
 
 
 def bar(share: float, console: Console) -> Text:
-    """``share`` of BAR_CELLS as blocks, or as # where blocks cannot be shown, and in per cent."""
+    """``share`` as a bar of blocks, or of # where blocks cannot be shown, and in per cent."""
+    cells = 16 if console.width >= WIDE else 6
     number = f" {share:6.1%}"
     if not console.is_terminal or console.options.ascii_only:
-        return Text(("#" * round(share * BAR_CELLS)).ljust(BAR_CELLS) + number)
-    eighths = round(share * BAR_CELLS * 8)
+        return Text(("#" * round(share * cells)).ljust(cells) + number)
+    eighths = round(share * cells * 8)
     blocks = _EIGHTHS[8] * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
-    return Text(blocks.ljust(BAR_CELLS), style="cyan").append(number, style="default")
+    return Text(blocks.ljust(cells), style="cyan").append(number, style="default")
 
 
 def count(number: int | None) -> str:

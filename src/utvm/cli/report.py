@@ -10,13 +10,16 @@ from collections.abc import Sequence
 import numpy as np
 from rich.console import Console
 
-from utvm.cli.output import bar, count, plain_table, ratio, size
+from utvm.cli.output import WIDE, bar, count, plain_table, ratio, size
 from utvm.driver.execute import RunReport
 from utvm.driver.memory import Memory
 from utvm.driver.run import OperatorCost, Run
 from utvm.driver.tensors import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Comparison
 from utvm.ir.graph import Value
 from utvm.target.board import Board
+
+Cost = tuple[int | None, int | None, int]
+"""Cycles, instructions, MACs."""
 
 SHOWN_ROWS = 5
 SHOWN_ELEMENTS = 10
@@ -86,18 +89,22 @@ def print_operators(console: Console, run: Run, macs: int, *, every_operator: bo
     if not every_operator and len(shown) > SHOWN_OPERATORS:
         costly = sorted(shown, key=_weight, reverse=True)[:SHOWN_OPERATORS]
         shown = [operator for operator in shown if operator in costly]
-    headings = ("operator", "from", "cycles", "instructions", "MACs", "cycles/MAC", "share")
-    table = plain_table(*headings, right=headings[2:6])
+    wide = console.width >= WIDE
+    names = ("operator", "from") if wide else ("operator",)
+    figures = ("cycles", "instructions", "MACs", "cycles/MAC")
+    table = plain_table(*names, *figures, "share", right=figures, gap=2 if wide else 1)
+
+    def add(name: str, source: str, cost: Cost, share: bool, style: str = "") -> None:
+        cells = [name, source] if wide else [name]
+        part = bar((cost[0] or 0) / total, console) if share and total else ""
+        table.add_row(*cells, *_figures(*cost), part, style=style)
+
     for op in shown:
-        _add_row(table_row := [op.name, op.source], op.cycles, op.instructions, op.macs)
-        table.add_row(*table_row, bar((op.cycles or 0) / total, console) if total else "")
+        add(op.name, op.source, (op.cycles, op.instructions, op.macs), True)
     rest = [operator for operator in run.operators if operator not in shown]
     if rest:
-        cost = _sum(rest)
-        _add_row(table_row := [f"{len(rest)} others", "--profile shows them"], *cost)
-        table.add_row(*table_row, bar((cost[0] or 0) / total, console) if total else "")
-    _add_row(table_row := ["total", ""], run.cycles, run.instructions, macs)
-    table.add_row(*table_row, "", style="bold")
+        add(f"{len(rest)} others", "--profile shows them", _sum(rest), True)
+    add("total", "", (run.cycles, run.instructions, macs), False, "bold")
     console.print(table)
     if run.rows > 1 and total:
         console.print(f"per invocation: the median of {run.rows}")
@@ -107,7 +114,7 @@ def _weight(operator: OperatorCost) -> int:
     return operator.macs if operator.cycles is None else operator.cycles
 
 
-def _sum(operators: Sequence[OperatorCost]) -> tuple[int | None, int | None, int]:
+def _sum(operators: Sequence[OperatorCost]) -> Cost:
     macs = sum(operator.macs for operator in operators)
     if any(operator.cycles is None for operator in operators):
         return None, None, macs
@@ -115,8 +122,8 @@ def _sum(operators: Sequence[OperatorCost]) -> tuple[int | None, int | None, int
     return cycles, sum(operator.instructions or 0 for operator in operators), macs
 
 
-def _add_row(row: list[str], cycles: int | None, instructions: int | None, macs: int) -> None:
-    row += [count(cycles), count(instructions), count(macs), ratio(cycles, macs)]
+def _figures(cycles: int | None, instructions: int | None, macs: int) -> tuple[str, ...]:
+    return count(cycles), count(instructions), count(macs), ratio(cycles, macs)
 
 
 def print_memory(console: Console, memory: Memory, board: Board, stack_bytes: int | None) -> None:

@@ -1,0 +1,118 @@
+"""``utvm inspect``: operators with reasons, tensors, MACs, and memory that equals that of a run.
+
+The demo's network, a model with an operator that does not exist, and one that does not fit a board.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Utvm
+from tests.tflite_builder import ModelBuilder
+
+SMALL_BOARD = """
+title = "A board with little memory"
+source = "made for this test"
+target = "cortex-m4"
+port = "cortex_m"
+run = "emulator"
+stack_bytes = 1024
+
+[[memory]]
+name = "flash"
+kind = "flash"
+origin = 0x0800_0000
+size_bytes = 0x2000
+
+[[memory]]
+name = "ram"
+kind = "ram"
+origin = 0x2000_0000
+size_bytes = 0x800
+"""
+
+
+@pytest.fixture
+def unsupported(tmp_path: Path) -> Path:
+    """A convolution by someone else behind a ReLU."""
+    builder = ModelBuilder()
+    x = builder.tensor((1, 4), np.float32, name="x")
+    y = builder.tensor((1, 4), np.float32, name="y\x1b[31m*/")
+    z = builder.tensor((1, 4), np.float32, name="z")
+    builder.op("RELU", [x], [y])
+    builder.op("CUSTOM", [y], [z], custom_code="Magic")
+    path = tmp_path / "model.tflite"
+    path.write_bytes(builder.build([x], [z]))
+    return path
+
+
+@pytest.mark.parametrize("target", ["cortex-m7", "cortex-m0plus"])
+def test_memory_is_that_of_a_run(utvm: Utvm, digits: Path, target: str) -> None:
+    inspected = json.loads(utvm("inspect", digits, "--target", target, "--json").out)
+    ran = json.loads(utvm("run", digits, "--target", target, "--json").out)
+    for key in ("flash_bytes", "ram_bytes", "macs"):
+        assert inspected[key] == ran[key]
+
+
+def test_lists_operators_and_tensors(utvm: Utvm, digits: Path) -> None:
+    done = utvm("inspect", digits, "--json")
+    assert (done.code, done.err) == (0, "")
+    report = json.loads(done.out)
+    assert report["supported"] is True and report["problem"] is None and report["fits"] is True
+    assert report["inputs"][0]["type"] == "int8[1,8,8,1]"
+    assert set(report["inputs"][0]["quantization"]) == {"scale", "zero_point", "axis"}
+    assert report["operators"][0]["name"] == "CONV_2D"
+    assert sum(operator["macs"] for operator in report["operators"]) == report["macs"]
+
+
+def test_text_form(utvm: Utvm, digits: Path) -> None:
+    done = utvm("inspect", digits)
+    assert done.code == 0
+    assert "input 0: int8[1,8,8,1]" in done.out and "real = " in done.out
+    assert "all supported; 176,384 MACs" in done.out
+    assert "arena" in done.out
+
+
+def test_unsupported_model_is_listed_with_reasons(utvm: Utvm, unsupported: Path) -> None:
+    done = utvm("inspect", unsupported)
+    assert (done.code, done.err) == (0, "")
+    assert "CUSTOM:Magic" in done.out and "no: " in done.out
+    assert "not supported: 1 of 2 operators are not supported" in done.out
+    assert "\x1b" not in done.out
+    report = json.loads(utvm("inspect", unsupported, "--json").out)
+    assert [operator["supported"] for operator in report["operators"]] == [True, False]
+    assert report["operators"][1]["reason"]
+    assert report["supported"] is False and report["flash_bytes"] is None
+
+
+def test_running_it_points_at_inspect(utvm: Utvm, unsupported: Path) -> None:
+    done = utvm("run", unsupported)
+    assert done.code == 1
+    assert "CUSTOM:Magic" in done.err and "utvm inspect" in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_board_that_is_too_small(utvm: Utvm, digits: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny_board"
+    folder.mkdir()
+    (folder / "board.toml").write_text(SMALL_BOARD, encoding="utf-8")
+    done = utvm("inspect", digits, "--board", folder)
+    assert (done.code, done.err) == (0, "")
+    assert "does NOT fit A board with little memory" in done.out
+    report = json.loads(utvm("inspect", digits, "--board", folder, "--json").out)
+    elsewhere = json.loads(utvm("inspect", digits, "--target", "cortex-m4", "--json").out)
+    assert report["fits"] is False
+    assert report["ram_bytes"] == elsewhere["ram_bytes"]
+    assert report["flash_bytes"]["code"] == elsewhere["flash_bytes"]["code"]
+    ran = utvm("run", digits, "--board", folder)
+    assert ran.code == 1 and "use a board with more memory" in ran.err
+
+
+def test_native_program_has_no_flash(utvm: Utvm, digits: Path) -> None:
+    done = utvm("inspect", digits, "--target", "host")
+    assert "flash and RAM are those of this computer" in done.out
+    assert json.loads(utvm("inspect", digits, "--target", "host", "--json").out)["fits"] is True
