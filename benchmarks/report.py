@@ -22,9 +22,9 @@ HEAD = """# Benchmarks
 Written by `python benchmarks/run.py`; do not edit. The networks are those of `examples/` and of
 `../shared/models`. Instructions are exact counts of what the emulated core retires, cycles are
 modelled at zero wait states ([emulator.md](design/emulator.md)); both are per invocation, the
-median over the first four rows of the network's test data, and the same on every machine. Memory is
-read from the linked program; stack is the deepest use measured. *Exact* says that integer outputs equal the
-expected ones bit for bit, and float outputs within 1e-5.
+median over the first four rows of the network's test data, and the same on every machine. Memory
+is read from the linked program; stack is the deepest use measured. *Exact* says that integer
+outputs equal the expected ones bit for bit, and float outputs within 1e-5.
 """
 
 

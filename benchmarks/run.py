@@ -79,7 +79,7 @@ def measure_all(
         # What a toolchain does once, at its first use, is no cost of a network.
         measure(find_networks()[0], target, toolchain)
     work = list(product(networks, targets, toolchains))
-    with ProcessPoolExecutor(jobs, max_tasks_per_child=20) as pool:
+    with ProcessPoolExecutor(jobs) as pool:
         results = []
         for item, result in zip(work, pool.map(measure, *zip(*work, strict=True)), strict=True):
             print(item[0].name, *item[1:], _outcome(result), file=sys.stderr, flush=True)
