@@ -117,7 +117,7 @@ def _check_interface(graph: Graph) -> None:
     _expect(bool(graph.outputs), graph.name, "the graph has no output")
     _expect(len(set(graph.inputs)) == len(graph.inputs), graph.name, "an input appears twice")
     for name in (graph.name, *graph.inputs, *graph.outputs):
-        c_name = identifier(name, 64) == name
+        c_name = NAME.fullmatch(name) is not None and name == name.lower()
         _expect(c_name, f"%{printable(name)}", "a name that becomes a C name must be lower case",
                 identifier(name, 64), printable(name))  # fmt: skip
     for name in (*graph.inputs, *graph.outputs):
