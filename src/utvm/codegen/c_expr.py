@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Binary, Buffer, Call, Cast, Expr, Imm, Load, Select, Var
+from utvm.ir.loop import COMPARISONS, Binary, Buffer, Call, Cast, Expr, Imm, Load, Select, Var
 from utvm.ir.rewrite import simplify, simplify_index
 
 ATOM, UNARY, ADD = 20, 15, 12
@@ -88,6 +88,8 @@ class ExprPrinter:
 
     def _cast(self, dtype: DType, value: Expr) -> tuple[str, int]:
         source = value.dtype
+        if dtype is DType.BOOL and source is not DType.BOOL:
+            return self._binary(Binary("!=", value, Imm(0, source)))
         promoted = dtype is DType.INT32 and source.bits < 32
         if promoted and isinstance(value, Load | Var):
             return self._print(value)
@@ -128,7 +130,7 @@ class ExprPrinter:
 
     def _narrowed(self, expr: Binary, text: str, precedence: int) -> tuple[str, int]:
         dtype = expr.dtype
-        if dtype is DType.BOOL or dtype.is_float or dtype.bits >= 32:
+        if expr.op in COMPARISONS or dtype.is_float or dtype.bits >= 32:
             return text, precedence
         inner = text if precedence == ATOM else f"({text})"
         return f"({dtype.c_name}){inner}", UNARY

@@ -19,11 +19,14 @@ from utvm.ir.dtype import dtype_of
 from utvm.ir.graph import Graph
 from utvm.ir.loop import Function, KernelCall, Module
 from utvm.ir.memory import MemoryPlan
+from utvm.support.errors import UnsupportedError
 from utvm.support.text import identifier
 
 
 def generate_c(module: Module, plan: MemoryPlan, imported: Graph) -> dict[str, str]:
     """The texts of all files of the bundle's ``codegen`` folder, by file name."""
+    if not module.inputs:
+        raise UnsupportedError("the network has no inputs", where=_title(module))
     prefix = prefix_of(module)
     return {
         f"{prefix}.h": _header(module, imported, prefix),
