@@ -19,7 +19,7 @@ from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Buffer, Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
-from utvm.op.definition import Definition, cast, grid, register, weighted_sum
+from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
@@ -111,7 +111,8 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
     b, y, x, g, c = Var("n"), Var("y"), Var("x"), Var("g"), Var("c")
     filter_index: Expr = g * share + c if groups > 1 else c
     taps = _taps(d, groups, depth, kh, kw, attrs.dilation[1])
-    acc = register("acc", d.output.dtype)
+    rows_of_weights = None if d.constants[1] is None else d.constants[1].reshape(filters, -1)
+    acc = register("acc", sum_type(d.output.dtype, d.buffers[0].dtype, rows_of_weights))
 
     def update(total: Expr) -> Expr:
         ky = Var("ky")
@@ -127,10 +128,10 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
 
     bias: Expr | None = None
     if len(d.buffers) == 3:
-        bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
+        bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), d.output.dtype)
     body, total = weighted_sum(acc, bias, (("ky", kh), *taps.loops), update)
     shape = (n, out_rows, out_columns, filters)
-    body += d.store((b, y, x, filter_index), total, shape=shape)
+    body += d.store((b, y, x, filter_index), cast(total, d.output.dtype), shape=shape)
     inner = (
         grid(("g", "c"), (groups, share), body) if groups > 1 else grid(("c",), (filters,), body)
     )

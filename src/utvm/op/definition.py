@@ -142,14 +142,26 @@ def weighted_sum(
     """A ``reduction`` and its result with the bias: integers start from it, floats add it last.
 
     For integers that is one addition less; for floats the order decides the last bit, and TFLite's
-    reference kernels add the bias last.
+    reference kernels add the bias last. So does a sum that is narrower than its bias.
     """
-    if acc.dtype.is_float:
-        total: Expr = Load(acc)
-        statements = reduction(acc, Imm(0.0, acc.dtype), loops, update)
-        return statements, total if bias is None else total + bias
-    initial = Imm(0, acc.dtype) if bias is None else bias
-    return reduction(acc, initial, loops, update), Load(acc)
+    zero = Imm(0.0 if acc.dtype.is_float else 0, acc.dtype)
+    if bias is None:
+        return reduction(acc, zero, loops, update), Load(acc)
+    if acc.dtype.is_float or bias.dtype is not acc.dtype:
+        return reduction(acc, zero, loops, update), cast(Load(acc), bias.dtype) + bias
+    return reduction(acc, bias, loops, update), Load(acc)
+
+
+def sum_type(result: DType, x: DType, weights: np.ndarray | None) -> DType:
+    """The type to sum products of ``x`` and ``weights`` [filters, taps] in: ``result``, or int32.
+
+    int32 takes the place of int64 where the constant weights prove that no sum overflows it.
+    """
+    if result is not DType.INT64 or weights is None:
+        return result
+    reach = np.abs(weights.astype(np.int64)).sum(axis=1).max(initial=0)
+    most = int(reach) * max(abs(x.minimum), x.maximum)
+    return DType.INT32 if most <= DType.INT32.maximum else result
 
 
 def cast(value: Expr, dtype: DType) -> Expr:

@@ -18,7 +18,7 @@ from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs, accumulator_type
-from utvm.op.definition import Definition, cast, grid, register, weighted_sum
+from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
@@ -68,7 +68,8 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
     stage, rows = padded_rows(d, (kh, kw), attrs.strides, attrs.dilation, attrs.padding, zero)
     n, y, x, c, m = Var("n"), Var("y"), Var("x"), Var("c"), Var("m")
     filter_index: Expr = c if multiplier == 1 else c * multiplier + m
-    acc = register("acc", d.output.dtype)
+    taps = None if d.constants[1] is None else d.constants[1].reshape(-1, filters).T
+    acc = register("acc", sum_type(d.output.dtype, d.buffers[0].dtype, taps))
 
     def update(total: Expr) -> Expr:
         ky, kx = Var("ky"), Var("kx")
@@ -82,9 +83,9 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
 
     bias: Expr | None = None
     if len(d.buffers) == 3:
-        bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), acc.dtype)
+        bias = cast(Load(d.buffers[2].view(filters), (filter_index,)), d.output.dtype)
     body, total = weighted_sum(acc, bias, (("ky", kh), ("kx", kw)), update)
-    body += d.store((n, y, x, filter_index), total)
+    body += d.store((n, y, x, filter_index), cast(total, d.output.dtype))
     if multiplier > 1:
         body = grid(("m",), (multiplier,), body)
     return stage + grid(("n", "y", "x", "c"), (batch, out_rows, out_columns, channels), body)

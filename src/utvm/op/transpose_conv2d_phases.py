@@ -26,7 +26,7 @@ from utvm.ir.loop import Binary, Buffer, Expr, If, Imm, Let, Load, Stmt, Var
 from utvm.ir.rewrite import substitute
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.conv2d import accumulator_type
-from utvm.op.definition import Definition, cast, grid, register, weighted_sum
+from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.window import Pair, padded_image, padding_value
 
 
@@ -175,9 +175,12 @@ def _phase(
     row, column = pair
     depth, filters = d.buffers[0].shape[3], d.output.shape[3]
     n, y, x, c, ky, r = (Var(name) for name in ("n", "y", "x", "c", "ky", "r"))
-    acc = register(f"acc{number}", d.output.dtype)
     weights = d.buffers[1].view(d.buffers[1].elements)
     reach = column.taps * depth
+    data = d.constants[1]
+    if data is not None:
+        data = data.reshape(-1)[begin : begin + filters * row.taps * reach].reshape(filters, -1)
+    acc = register(f"acc{number}", sum_type(d.output.dtype, d.buffers[0].dtype, data))
     first_row = image.top + row.base - row.taps + 1
     first_column = image.left + column.base - column.taps + 1
 
@@ -192,10 +195,10 @@ def _phase(
 
     biases = d.buffers[2].view(d.buffers[2].elements)
     shared = biases.elements == filters
-    bias = cast(Load(biases, (c if shared else c + number * filters,)), acc.dtype)
+    bias = cast(Load(biases, (c if shared else c + number * filters,)), d.output.dtype)
     body, total = weighted_sum(acc, bias, (("ky", row.taps), ("r", reach)), update)
     index = (n, y * attrs.strides[0] + row.offset, x * attrs.strides[1] + column.offset, c)
-    body += _renamed(d.store(index, total), f"_{number}")
+    body += _renamed(d.store(index, cast(total, d.output.dtype)), f"_{number}")
     return grid(("x", "c"), (column.count, filters), body)
 
 
