@@ -98,6 +98,13 @@ def test_references_equal_the_c_kernels(params: dict[str, Array], golden: dict[s
         np.testing.assert_array_equal(evaluate(graph, {"data": image}, find_op)["label"], expected)
 
 
+def test_the_readmes_example_is_a_network() -> None:
+    blocks = re.findall(r"(?:^    .*\n)+", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE)
+    (text,) = (block for block in blocks if "graph net" in block)
+    graph = parse_graph(text, find_op, {"weight": np.ones((4, 8), np.int8)})
+    assert [node.op for node in graph.nodes] == ["dense", "clip"]
+
+
 @pytest.mark.parametrize(
     "target",
     [

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utvm.ir.dtype import DType
@@ -126,6 +126,7 @@ def grow(inner: st.SearchStrategy[Expr]) -> st.SearchStrategy[Expr]:
     return binary | casts | calls | odd | st.builds(Select, conditions | both, inner, inner)
 
 
+@settings(deadline=None)
 @given(st.recursive(LEAVES, grow, max_leaves=12))
 def test_expressions_are_exact(expr: Expr) -> None:
     y = Buffer("y", DType.INT32, (4,), "output")
@@ -135,6 +136,7 @@ def test_expressions_are_exact(expr: Expr) -> None:
     assert parse_function(print_function(function)) == function
 
 
+@settings(deadline=None)
 @given(
     st.one_of(
         st.builds(Imm, st.floats(width=32, allow_nan=False), st.just(DType.FLOAT32)),
