@@ -1,8 +1,8 @@
 """Legalization steps that quantized operators share: operands made plain, results requantized.
 
 A quantized weighted sum is ``sum((x - zx) * (w - zw)) + bias``. With constant weights the part
-``-zx * sum(w - zw)`` is known and goes into the bias, so that the loop multiplies raw inputs; padding then holds
-``zx``. Multipliers come out per channel, or as one when all channels agree.
+``-zx * sum(w - zw)`` is known and goes into the bias, so that the loop multiplies raw inputs;
+padding then holds ``zx``. Multipliers come out per channel, or as one when all channels agree.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def plain_operands(
 ) -> PlainOperands:
     """Operands of a weighted sum with the input's zero point folded into the bias.
 
-    The bias always exists afterwards. Weights that are not constant are widened to int16 differences,
-    as is then the input, since nothing can be folded. int16 activations accumulate in int64 unless
-    ``int32_bias`` says otherwise; without it the bias tensor's type decides.
+    The bias always exists afterwards. Weights that are not constant are widened to int16
+    differences, as is then the input, since nothing can be folded. int16 activations accumulate in
+    int64 unless ``int32_bias`` says otherwise; without it the bias tensor's type decides.
     """
     x_zero = quant_of(b.value(x)).zero_point
     quantization = b.quantization(weight)

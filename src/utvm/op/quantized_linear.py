@@ -81,8 +81,7 @@ def emit_linear(
 
 
 def _high_words(form: LinearForm, left: int) -> list[Int64Array] | None:
-    """Multiplier, addend, shift (and negative addend) after dropping 32 bits; None if they count.
-    """
+    """Multiplier, addend, shift (and negative addend) less 32 bits; None where those count."""
     shifts = int64_of(form.shifts) + left - 32
     if np.any(shifts < 0) or np.any(shifts > 31):
         return None

@@ -86,7 +86,7 @@ def _join_operands(
 
 
 def _wider_tail(graph: Graph, kernel: _Kernel) -> list[Node]:
-    """Takes off a kernel's end the nodes behind its narrowest value, as far as they form a chain."""
+    """Takes off a kernel's end the chain of nodes behind its narrowest value."""
     cut = best = len(kernel.nodes)
     size = _result_bytes(graph, kernel.nodes[-1])
     while cut > 1:

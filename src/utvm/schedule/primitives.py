@@ -82,7 +82,7 @@ def extent(stmt: For) -> int:
 
 
 def split(function: Function, name: str, factor: int) -> Function:
-    """Loops ``name`` in steps of ``factor``, around ``name_i``; the remainder becomes ``name_t``."""
+    """Loops ``name`` in steps of ``factor``, around ``name_i``; the rest becomes ``name_t``."""
     if factor < 1:
         raise ScheduleError("a loop is split by a positive factor", found=str(factor))
 
