@@ -55,6 +55,7 @@ def command(
         print_json({"model": str(model), "bundle": str(out), "name": loaded.name, **facts})
     else:
         stdout_console().print(
-            f"{out}: {len(bundle.files) + 1} files, {size(total)}, for {found_board.title}"
+            f"{out}: {len(bundle.files) + 1} files, {size(total)}, for {found_board.title}",
+            soft_wrap=True,
         )
     return EXIT_OK

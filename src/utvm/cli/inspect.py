@@ -52,7 +52,8 @@ def command(
 
 def _print(console: Console, inspection: Inspection) -> None:
     board = inspection.options.board
-    console.print(f"{inspection.model.path}, for {board.title} ({inspection.options.target.name})")
+    where = f"{board.title} ({inspection.options.target.name})"
+    console.print(f"{inspection.model.path}, for {where}", soft_wrap=True)
     console.print()
     _print_tensors(console, "input", inspection.inputs)
     _print_tensors(console, "output", inspection.outputs)
@@ -68,7 +69,7 @@ def _print(console: Console, inspection: Inspection) -> None:
     console.print(table)
     console.print()
     if inspection.build is None:
-        console.print(f"not supported: {inspection.problem}", style="bold red")
+        console.print(f"not supported: {inspection.problem}", style="bold red", soft_wrap=True)
         return
     macs = count(inspection.build.macs)
     console.print(f"{len(inspection.operators)} operators, all supported; {macs} MACs")

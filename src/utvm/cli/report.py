@@ -32,7 +32,8 @@ def print_run(console: Console, report: RunReport, *, every_operator: bool) -> N
     options = build.options
     console.print(
         f"{build.model.path} on {options.board.title} ({options.target.name}), "
-        f"{options.toolchain.version()}; compiled in {build.compile_seconds:.1f} s"
+        f"{options.toolchain.version()}; compiled in {build.compile_seconds:.1f} s",
+        soft_wrap=True,
     )
     if report.random:
         console.print("inputs: random numbers, the same every time (--input gives your own)")
@@ -47,7 +48,7 @@ def print_run(console: Console, report: RunReport, *, every_operator: bool) -> N
     if report.comparison is not None:
         print_comparison(console, report.comparison, run.rows)
     if report.written is not None:
-        console.print(f"outputs written to {report.written}")
+        console.print(f"outputs written to {report.written}", soft_wrap=True)
 
 
 def print_outputs(console: Console, values: Sequence[Value], run: Run) -> None:
@@ -161,6 +162,7 @@ def print_comparison(console: Console, comparison: Comparison, rows: int) -> Non
         f"largest difference {'not finite' if largest is None else f'{largest:.6g}'}; "
         f"first: {comparison.first}",
         style="bold red",
+        soft_wrap=True,
     )
     if isinstance(largest, float):
         console.print(
