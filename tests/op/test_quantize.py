@@ -15,7 +15,7 @@ from utvm.op.dequantize import DequantizeAttrs
 from utvm.op.quantize import QuantizeAttrs
 from utvm.op.quantize_params import Quant
 from utvm.op.registry import find_op
-from utvm.support.errors import ModelError
+from utvm.support.errors import ModelError, UnsupportedError
 from utvm.target.target import load_target
 
 I8, U8, I16, I32, F32 = DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.FLOAT32
@@ -63,7 +63,7 @@ def test_reals_to_integers_equal_litert(target: str) -> None:
 def rescaled_models(rng: np.random.Generator, source: DType, target: DType) -> list[Model]:
     models = []
     for _ in range(5):
-        zero = int(rng.integers(-50, 50)) if source is I32 else random_quant(rng, source).zero_point
+        zero = 0 if source is I32 else random_quant(rng, source).zero_point
         x = Quant(random_quant(rng, I8, -9, 1).scale, zero, source)
         zero = 0 if target in (I16, I32) else random_quant(rng, target).zero_point
         out = Quant(x.scale * float(rng.uniform(0.1, 8)), zero, target)
@@ -120,6 +120,14 @@ def test_plain_operators_equal_the_reference() -> None:
         x = integers(dtype) // 256 if dtype is I32 else integers(dtype)  # exact as float32
         cases.append(Plain("dequantize", [x], DequantizeAttrs(0.1, -3 if dtype is I8 else 3)))
     check_plain(cases)
+
+
+def test_wide_integers_have_no_zero_point() -> None:
+    """The difference could overflow."""
+    model = quantize_model(integers(I32), Quant(0.5, 1, I32), Quant(0.5, 1, I8))
+    graph = import_tflite(model.data, name="model", find_op=find_op)
+    with pytest.raises(UnsupportedError, match="int32 with a zero point is not supported"):
+        compile_graph(graph, load_target("host"))
 
 
 def test_floats_are_quantized_to_few_bits() -> None:

@@ -23,6 +23,7 @@ from utvm.op.quantize_convert import requantize_params, requantize_reference
 from utvm.op.quantize_params import Quant
 from utvm.op.quantized import quant_of, requantize_pairs
 from utvm.op.requantize import RequantizeAttrs
+from utvm.support.errors import UnsupportedError
 
 F32 = DType.FLOAT32
 # The float below one half: adding it and truncating rounds halves up and nothing else, up to 2^23.
@@ -88,6 +89,12 @@ def _rescaled(b: GraphBuilder, x: str, source: Quant, out: Quant) -> str:
     """Integers on the scale of ``out``."""
     if source == out:
         return x
+    if source.dtype is DType.INT32 and source.zero_point:
+        raise UnsupportedError(
+            "int32 with a zero point is not supported",
+            expected="zero point 0",
+            found=str(source.zero_point),
+        )
     p = requantize_params(source, out)
     if source.f32 == out.f32 and _holds(source, out):
         wide = b.emit("cast", [x], CastAttrs("int32"))
