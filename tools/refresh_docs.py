@@ -1,8 +1,9 @@
-"""Measures again what the documentation shows: figures in the tutorials, the picture, benchmarks.
+"""Measures again what the documentation shows: figures in the pages, the picture, benchmarks.
 
-In: the tree as it is. Out: docs/tutorial/*.md and docs/images/run.svg with current figures; with
---benchmarks also docs/benchmarks.md, which takes minutes and needs the networks of ../shared. Exit
-code 1 where a page says something else than figures that is no longer true; its author must look.
+In: the tree as it is. Out: README.md, docs/tutorial/*.md and docs/images/run.svg with current
+figures; with --benchmarks also docs/benchmarks.md, which takes minutes and needs the networks of
+../shared. Exit code 1 where a page says something else than figures that is no longer true; its
+author must look.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ def main(arguments: list[str]) -> int:
     if arguments not in ([], ["--benchmarks"]):
         print("usage: refresh_docs.py [--benchmarks]", file=sys.stderr)
         return 2
-    wrong = [text for page in sorted(ROOT.glob("docs/tutorial/*.md")) for text in refresh(page)]
+    pages = [*ROOT.glob("README.md"), *sorted(ROOT.glob("docs/tutorial/*.md"))]
+    wrong = [text for page in pages for text in refresh(page)]
     print("\n".join(wrong), end="", file=sys.stderr)
     programs = ["tools/picture.py", *(["benchmarks/run.py"] if arguments else [])]
     failed = [subprocess.run([sys.executable, p], cwd=ROOT).returncode for p in programs]
