@@ -88,10 +88,17 @@ def _size(function: Function, name: str) -> int:
     return max((extent(stmt) for stmt in loops(function) if stmt.var.name == name), default=1)
 
 
+def _pixels(function: Function) -> str:
+    """The loop whose neighbours share elements: columns, or rows of an image of one column."""
+    rows = [stmt for stmt in loops(function) if stmt.var.name == "y"]
+    free = bool(rows) and all(stmt.parallel for stmt in rows)
+    return "y" if free and not has_loop(function, "x") else "x"
+
+
 def schedule_conv2d(function: Function, target: Target) -> Function:
     """Blocks of output columns x channels; the taps of one window row in one loop."""
     block = blocking(target)
-    function = _blocked(function, "x", block.columns)
+    function = _blocked(function, _pixels(function), block.columns)
     function = _blocked(function, "c", block.channels)
     return _unrolled(function, "r" if has_loop(function, "r") else "i", block.depth)
 
@@ -109,9 +116,9 @@ def schedule_window(function: Function, target: Target) -> Function:
     if prod(_size(function, name) for name in taps) <= MOST_TAPS:
         for name in taps:
             function = unroll(function, name)
-        function = _blocked(
-            function, "x", _even(_size(function, "x"), 2 * blocking(target).columns)
-        )
+        pixels = _pixels(function)
+        most = 2 * blocking(target).columns
+        function = _blocked(function, pixels, _even(_size(function, pixels), most))
         padded = any(buffer.name == "rows" for buffer in function.workspace)
         return order_by_load(function, "rows" if padded else function.inputs[0].name)
     return schedule_reduce(function, target)
