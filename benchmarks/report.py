@@ -102,8 +102,9 @@ def _memory_comparison(measured: Sequence[Measurement], peers: Peers) -> str:
         "stack, utvm",
     ]
     text = (
-        "Bytes on Cortex-M4, zig. TFLM's program is that without the model, with int8 kernels "
-        "only; its arena\nholds the interpreter's own data, too.\n"
+        "Bytes on Cortex-M4, zig. The programs are counted without the network: TFLM's without the "
+        "model, with int8\nkernels only; ours without constants. TFLM's arena holds the "
+        "interpreter's own data, too.\n"
     )
     return _section("Memory beside TensorFlow Lite Micro", text, heading, rows)
 

@@ -2,7 +2,7 @@
 
 In: nothing, or options that choose networks, targets and toolchains. Out: the page; of a choice,
 the same on standard output. ``--budgets`` instead lowers tests/budgets.toml to what is reached now.
-Takes about ten minutes for everything on one core. Needs ../shared/models for most of it.
+Takes about ten minutes for everything on one core. Without ../shared/models it prints what is left.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 from benchmarks.budgets import lower_budgets  # noqa: E402
 from benchmarks.measure import (  # noqa: E402
+    SHARED_MODELS,
     Measurement,
     Network,
     Refusal,
@@ -39,7 +40,8 @@ def main() -> int:
     options = parse_options()
     networks = find_networks()
     if options.budgets:
-        BUDGETS.write_text(lower_budgets(BUDGETS.read_text(encoding="utf-8"), networks))
+        text = lower_budgets(BUDGETS.read_text(encoding="utf-8"), networks)
+        BUDGETS.write_text(text, encoding="utf-8")
         return 0
     unknown = set(options.networks) - {network.name for network in networks}
     if unknown:
@@ -50,7 +52,8 @@ def main() -> int:
         chosen, options.target or TARGETS, options.toolchain or TOOLCHAINS, options.jobs
     )
     page = write_report(results, tomllib.loads(PEERS.read_text(encoding="utf-8")))
-    if options.networks or options.target or options.toolchain:
+    chosen_only = options.networks or options.target or options.toolchain
+    if chosen_only or not SHARED_MODELS.is_dir():
         print(page, end="")
     else:
         PAGE.write_text(page, encoding="utf-8")
