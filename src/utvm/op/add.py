@@ -1,4 +1,8 @@
-"""``add``: elementwise sum with broadcasting; quantized as TFLite's ADD."""
+"""``add``: elementwise sum with broadcasting; quantized as TFLite's ADD.
+
+Plain operands have one element type; int32 sums must not overflow. ``quantized_sum`` makes the
+quantized form plain.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""``copy``: the same values in memory of their own. Inserted where a graph output would be an alias
-of an input or a constant.
+"""``copy``: the same values in memory of their own.
+
+Any element type and shape. ``copy_outputs`` inserts it where a graph output would be an alias of
+an input or a constant.
 """
 
 from __future__ import annotations

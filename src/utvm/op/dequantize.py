@@ -1,4 +1,8 @@
-"""``dequantize``: integers to real numbers, scale * (x - zero_point); TFLite's DEQUANTIZE."""
+"""``dequantize``: integers to real numbers, scale * (x - zero_point); TFLite's DEQUANTIZE.
+
+In: integers of up to 32 bits, quantized per tensor. Out: float32, one product rounded once. The
+scale comes from the value's annotation; ``legalize`` writes it into the attributes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``hard_swish``: x * relu6(x + 3) / 6; floats, or a table for quantized 8-bit tensors."""
+"""``hard_swish``: x * relu6(x + 3) / 6 of every element.
+
+In: floats, or quantized 8-bit tensors, which become a table of TFLite's fixed-point kernel.
+TFLite's kernel does not take int16, so it is refused.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""``logistic``: 1 / (1 + exp(-x)) of every element; floats, or quantized as TFLite's LOGISTIC."""
+"""``logistic``: 1 / (1 + exp(-x)) of every element; TFLite's LOGISTIC.
+
+In: floats, or quantized tensors whose result has the scale that TFLite fixes. 8-bit ones become a
+table, int16 becomes ``sigmoid16``.
+"""
 
 from __future__ import annotations
 

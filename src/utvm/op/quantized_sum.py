@@ -1,5 +1,7 @@
-"""Legalization of quantized ADD and SUB: both operands to a common scale, summed, brought to the
-output scale.
+"""Legalization of quantized ADD and SUB.
+
+In: a quantized node of two operands. Out: plain nodes that compute what TFLite's reference kernels
+do: both operands on a common scale, summed, and brought to the output scale.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""``sub``: elementwise difference with broadcasting; quantized as TFLite's SUB."""
+"""``sub``: elementwise difference with broadcasting; quantized as TFLite's SUB.
+
+Plain operands have one element type; int32 differences must not overflow. ``quantized_sum`` makes
+the quantized form plain.
+"""
 
 from __future__ import annotations
 

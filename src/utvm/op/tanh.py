@@ -1,4 +1,8 @@
-"""``tanh``: the hyperbolic tangent of every element; floats, or quantized as TFLite's TANH."""
+"""``tanh``: the hyperbolic tangent of every element; TFLite's TANH.
+
+In: floats, or quantized tensors; int16 results have the scale that TFLite fixes. 8-bit ones become
+a table, int16 becomes ``sigmoid16``.
+"""
 
 from __future__ import annotations
 
