@@ -100,7 +100,9 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         return legalize_hybrid(b, node, hybrid, {}, symmetric=False)
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
-    plain = plain_operands(b, x, weight, bias, filter_axis=3, int32_bias=attrs.int32_bias)
+    plain = plain_operands(
+        b, x, weight, bias, filter_axis=3, int32_bias=attrs.int32_bias, widen=True
+    )
     attrs = replace(attrs, activation="none", int32_bias=False, **plain.attrs)
     total = b.emit("depthwise_conv2d", plain.inputs, attrs, node.name)
     return (requantize_channels(b, node, total, plain, 3),)

@@ -57,8 +57,12 @@ def plain_operands(
     bias: str | None,
     filter_axis: int,
     int32_bias: bool | None = None,
+    widen: bool = False,
 ) -> PlainOperands:
     """Operands of a weighted sum with the input's zero point folded into the bias.
+
+    Constant weights lose their zero point where what is left fits int8, or int16 if ``widen``
+    allows weights of twice the size; elsewhere the loop subtracts it.
 
     The bias always exists afterwards. Weights that are not constant are widened to int16
     differences, as is then the input, since nothing can be folded. int16 activations accumulate in
@@ -76,7 +80,11 @@ def plain_operands(
     offset = np.zeros(filters, np.int64)
     if data is not None:
         axes = tuple(i for i in range(data.ndim) if i != filter_axis)
-        offset = -x_zero * (data.astype(np.int64) - w_zero).sum(axis=axes)
+        difference = data.astype(np.int64) - w_zero
+        offset = -x_zero * difference.sum(axis=axes)
+        narrow = _narrowed(difference, widen) if w_zero else None
+        if narrow is not None:
+            weight, w_zero = b.constant(narrow, "weight"), 0
     elif x_zero or w_zero:
         x, weight = centered(b, x, x_zero), centered(b, weight, w_zero)
         x_zero = w_zero = 0
@@ -88,6 +96,14 @@ def plain_operands(
             "accumulator": accumulator.value,
         },
     )
+
+
+def _narrowed(data: np.ndarray, widen: bool) -> np.ndarray | None:
+    """The numbers as int8, or as int16 if ``widen``; None where they do not fit."""
+    for dtype in (np.int8, np.int16) if widen else (np.int8,):
+        if np.array_equal(data.astype(dtype), data):
+            return data.astype(dtype)
+    return None
 
 
 def weighted_range(

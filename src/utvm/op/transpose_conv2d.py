@@ -87,6 +87,8 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
             return (total,)
         return (b.emit("clip", [total], ClipAttrs(*FLOAT_RANGE[attrs.activation]), node.name),)
     plain = plain_operands(b, x, weight, bias, filter_axis=0, int32_bias=attrs.int32_bias)
+    data = b.constant_of(plain.inputs[1])
+    assert data is not None
     plain_attrs = replace(plain_attrs, **plain.attrs)
     operands = [
         plain.inputs[0],
