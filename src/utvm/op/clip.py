@@ -1,5 +1,7 @@
-"""``clip``: every element limited to [low, high]. The plain form of all activations of the ReLU
-family.
+"""``clip``: every element limited to [low, high].
+
+The plain form of all activations of the ReLU family. Bounds beyond the element type's own range
+cost nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The table of operators. A new operator is one file and one row here."""
+"""The table of operators: name to ``Op``.
+
+A new operator is one file of this folder and one row here. Everything that works on graphs gets
+``find_op`` as an argument.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""``reshape``: the same elements in another shape. Never costs anything at run time: the memory
-planner makes it an alias.
+"""``reshape``: the same elements in another shape.
+
+It costs nothing at run time: lowering makes its result an alias of its operand, and the memory
+planner gives both one place.
 """
 
 from __future__ import annotations

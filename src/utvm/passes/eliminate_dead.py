@@ -1,4 +1,8 @@
-"""eliminate-dead: nodes whose results nobody reads go, and the constants that only fed them."""
+"""eliminate-dead: what no output depends on goes.
+
+In: a graph. Out: the graph without the nodes whose results nobody reads, and without the constants
+that only fed them. Graph inputs stay, read or not.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,15 @@
 """fuse-ops: nodes are grouped into kernels; only values between kernels get memory.
 
-A kernel is one anchor (any operator) followed by elementwise operators on its result. An
-elementwise node joins the kernel that makes one of its operands when nothing else reads that
-operand and the shape stays; other operands made by purely elementwise kernels, likewise read
-nowhere else, are drawn in too. So a convolution takes its requantization, its activation and the
-residual addition behind it:
+A kernel is one anchor (any operator) with elementwise operators behind it. An elementwise node
+joins the kernel of an operand that nothing else reads; operands made by purely elementwise kernels
+are drawn in too. So a convolution takes its rescale and the residual addition behind it:
 
     %1 = conv2d(...)            @conv2d_1
     %2 = requantize(%1, ...)    @conv2d_1
     %3 = requantize(%skip, ...) @conv2d_1
     %4 = add(%2, %3)            @conv2d_1
 
-``reshape`` belongs to no kernel. Nodes come out sorted so that a kernel's nodes are adjacent.
+``reshape`` belongs to no kernel. A kernel's nodes come out adjacent.
 """
 
 from __future__ import annotations
