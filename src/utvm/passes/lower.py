@@ -273,7 +273,7 @@ class _KernelLowering:
         for node in self.nodes:
             inputs = ", ".join(str(value.type) for value in self.graph.inputs_of(node))
             outputs = ", ".join(str(value.type) for value in self.graph.outputs_of(node))
-            attributes = format_attrs(node.attrs)
+            attributes = format_attrs(node.attrs).replace('"', "")
             suffix = f" with {attributes}" if attributes else ""
             lines.append(f"{node.op}({inputs}) -> {outputs}{suffix}")
         return tuple(lines)
