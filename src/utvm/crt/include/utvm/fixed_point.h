@@ -1,8 +1,9 @@
 /* Scalar arithmetic of generated kernels: the intrinsics of the loop IR as inline functions.
  *
- * Every function is pure, exact and defined for all operands in the ranges stated. `>>` of a negative number shifts
- * in the sign, as every compiler for these cores does. Sources: gemmlowp fixedpoint.h and
- * TensorFlow Lite's quantization specification define the roundings; the forms here are ours. */
+ * Every function is pure, exact and defined for all operands in the ranges stated. `>>` of a
+ * negative number shifts in the sign, as every compiler for these cores does. Sources: gemmlowp
+ * fixedpoint.h and TensorFlow Lite's quantization specification define the roundings; the forms
+ * here are ours. */
 #ifndef UTVM_FIXED_POINT_H
 #define UTVM_FIXED_POINT_H
 
@@ -63,14 +64,25 @@ static inline int32_t utvm_shift_left_saturating(int32_t x, int32_t n) {
   return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
 }
 
+/* x, hidden from the compiler if it is a literal: clang expands a product with a positive literal as an
+ * unsigned multiplication and a correction, not as the one signed multiplication of Thumb-2 cores. */
+static inline int32_t utvm_opaque(int32_t x) {
+#if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB >= 2
+  if (__builtin_constant_p(x)) {
+    __asm__("" : "+r"(x));
+  }
+#endif
+  return x;
+}
+
 /* The high word of ab. */
 static inline int32_t utvm_mulhi(int32_t a, int32_t b) {
-  return (int32_t)(((int64_t)a * b) >> 32);
+  return (int32_t)(((int64_t)a * utvm_opaque(b)) >> 32);
 }
 
 /* The high word of 2ab, halves up; only INT32_MIN * INT32_MIN saturates. */
 static inline int32_t utvm_mulhi_rounding(int32_t a, int32_t b) {
-  const int64_t high = ((int64_t)a * b + ((int64_t)1 << 30)) >> 31;
+  const int64_t high = ((int64_t)a * utvm_opaque(b) + ((int64_t)1 << 30)) >> 31;
   return high > INT32_MAX ? INT32_MAX : (int32_t)high;
 }
 
@@ -90,10 +102,11 @@ static inline int32_t utvm_requantize(int32_t x, int32_t multiplier, int32_t shi
   return utvm_shift_right_rounding(high, right);
 }
 
-/* The same for a right shift by 1 <= shift <= 31. The high word is never INT32_MIN here, since multiplier < 2^31,
- * so subtracting one from a negative number cannot overflow; with it, halves go away from zero. */
+/* The same for a right shift by 1 <= shift <= 31. The high word is never INT32_MIN here, since
+ * multiplier < 2^31, so subtracting one from a negative number cannot overflow; with it, halves go
+ * away from zero. */
 static inline int32_t utvm_requantize_right(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t high = (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 30)) >> 31);
+  const int32_t high = (int32_t)(((int64_t)x * utvm_opaque(multiplier) + ((int64_t)1 << 30)) >> 31);
   const int32_t away = high + (high >> 31);
   return ((away >> (shift - 1)) + 1) >> 1;
 }
@@ -106,8 +119,8 @@ static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_
   return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
 }
 
-/* x times the double whose high and low words are given, rounded to the nearest integer, halves away
- * from zero, saturated. */
+/* x times the double whose high and low words are given, rounded to the nearest integer, halves
+ * away from zero, saturated. */
 static inline int32_t utvm_requantize_double(int64_t x, int32_t high, int32_t low) {
   union {
     uint64_t bits;
