@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14 p
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
 	then echo $$p; break; fi; done)
 RUN := .venv/bin/python -m
-PY_FILES := src tests examples tools
+PY_FILES := src tests examples tools benchmarks
 C_FILES = $(shell find src/utvm tests/golden examples -name '*.[ch]' 2>/dev/null | sort)
 
 .PHONY: demo setup check test quick format clean
