@@ -86,8 +86,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Attrs:
-    """Base of every operator's attributes: a frozen dataclass of plain values and tuples of them.
-    """
+    """Base of every operator's attributes: a frozen dataclass of numbers, texts, tuples of them."""
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
 
 
 def _rescaled(b: GraphBuilder, node: Node, total: str, plain: PlainOperands) -> str:
-    """TFLite's reference kernel rescales by a double; ``requantize_linear`` equals it in integers.
-    """
+    """TFLite's reference kernel rescales by a double; this does the same in integers."""
     x, weight = node.inputs[:2]
     quantization = b.quantization(weight)
     assert quantization is not None
