@@ -24,7 +24,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """``values`` by root name, ``workspaces`` by kernel; ``in_place``: what overwrites an operand."""
+    """``values`` by root name, ``workspaces`` by kernel; ``in_place``: what overwrites operands."""
 
     arena_bytes: int
     values: Mapping[str, Placement]
