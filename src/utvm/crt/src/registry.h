@@ -1,0 +1,13 @@
+/* What went wrong with which operator, told to the log; private to the runtime. */
+#ifndef UTVM_REGISTRY_H
+#define UTVM_REGISTRY_H
+
+#include "utvm/runtime.h"
+
+/* Tells the log, if there is one. */
+void registry_log(const TVMRuntime *runtime, int32_t status, const char *name, size_t name_bytes);
+
+/* The same with the name that the registry has for a function of it. */
+void registry_log_function(const TVMRuntime *runtime, int32_t status, TVMBackendPackedCFunc func);
+
+#endif
