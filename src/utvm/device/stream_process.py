@@ -1,0 +1,82 @@
+"""A byte stream to a process that we start: the native server, or QEMU with its UART.
+
+In: a command; its standard input and output are the stream. Out: a ``ByteStream`` that owns the
+process. The process has its own group, which is killed when the stream is closed, so nothing that
+it started stays behind. What it wrote to standard error is part of the error when it dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from utvm.device.session import StreamClosedError
+from utvm.device.stream import FdStream
+from utvm.support.errors import DeviceError
+from utvm.support.text import printable
+
+EXIT_SECONDS = 1.0
+
+
+class ProcessStream(FdStream):
+    """A running process. ``pid`` is for tests and debuggers."""
+
+    def __init__(self, command: Sequence[str], folder: Path | None = None) -> None:
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        try:
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._stderr,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._stderr.close()
+            raise DeviceError(
+                "the program cannot be started",
+                where=Path(command[0]).name,
+                found=error.strerror or "",
+            ) from error
+        self.pid = self._process.pid
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        # FdStream closes its descriptors; the process object must not do that again.
+        reader, writer = (os.dup(f.fileno()) for f in (self._process.stdout, self._process.stdin))
+        self._process.stdin.close()
+        self._process.stdout.close()
+        super().__init__(reader, writer, Path(command[0]).name)
+
+    def close(self) -> None:
+        """Closes the pipes, kills the process and all it started, and waits for its end."""
+        super().close()
+        self._kill()
+        self._stderr.close()
+
+    def ended(self, reason: str) -> StreamClosedError:
+        """How the process ended; one that only closed its output is killed first."""
+        try:
+            status = self._process.wait(EXIT_SECONDS)
+            found = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
+        except subprocess.TimeoutExpired:
+            found = "it closed its output"
+        self._kill()
+        if not self._stderr.closed:
+            self._stderr.seek(0)
+            lines = self._stderr.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
+            found += f", {printable(lines[-1], 200)}" if lines else ""
+        return StreamClosedError("the program has ended", where=self.name, found=found)
+
+    def _kill(self) -> None:
+        # The group exists as long as its leader is not waited for.
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
