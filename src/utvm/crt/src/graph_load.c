@@ -14,6 +14,17 @@
 #define GRAPH_MAX_EXTENTS 0xFFFFFu
 #define GRAPH_MAX_NUMBER ((uint32_t)INT32_MAX)
 
+/* The attributes that are read. Those for workspaces have an element per node, others per tensor. */
+enum {
+  GRAPH_SHAPE,
+  GRAPH_TYPE,
+  GRAPH_STORAGE,
+  GRAPH_OFFSET, /* this and what follows is optional */
+  GRAPH_WORKSPACE_OFFSET,
+  GRAPH_WORKSPACE_BYTES,
+  GRAPH_LISTS
+};
+
 /* One node, read. */
 typedef struct {
   JsonValue name;
@@ -29,12 +40,7 @@ typedef struct {
   JsonValue arg_nodes;
   JsonValue heads;
   JsonValue rows;
-  JsonValue shape;
-  JsonValue type;
-  JsonValue storage;
-  JsonValue offset;           /* optional: bytes in the pool, per tensor */
-  JsonValue workspace_offset; /* optional: the same for workspaces, per node */
-  JsonValue workspace_bytes;
+  JsonValue lists[GRAPH_LISTS];
   /* How many there are. */
   uint32_t node_count;
   uint32_t tensor_count;
@@ -64,27 +70,26 @@ static int graph_list(JsonValue object, const char *key, JsonValue *list) {
          **list == '"' && json_next(&items, list) && **list == '[';
 }
 
-/* The same where there may be no such member. */
-static int graph_optional_list(JsonValue object, const char *key, JsonValue *list) {
-  return graph_list(object, key, list) || *list == NULL;
-}
-
 static int graph_find_parts(GraphLoader *load, JsonValue root) {
+  static const char *const keys[GRAPH_LISTS] = {
+      "shape", "dltype", "storage_id", "storage_offset", "workspace_offset", "workspace_bytes"};
   const JsonValue attributes = json_member(root, "attrs");
+  JsonValue *const lists = load->lists;
+  int i;
   if (!graph_array(root, "nodes", &load->nodes) ||
       !graph_array(root, "arg_nodes", &load->arg_nodes) ||
       !graph_array(root, "heads", &load->heads) ||
       !graph_array(root, "node_row_ptr", &load->rows) || attributes == NULL) {
     return 0;
   }
-  return graph_list(attributes, "shape", &load->shape) &&
-         graph_list(attributes, "dltype", &load->type) &&
-         graph_list(attributes, "storage_id", &load->storage) &&
-         graph_optional_list(attributes, "storage_offset", &load->offset) &&
-         graph_optional_list(attributes, "workspace_offset", &load->workspace_offset) &&
-         graph_optional_list(attributes, "workspace_bytes", &load->workspace_bytes) &&
-         (load->workspace_offset == NULL) == (load->workspace_bytes == NULL) &&
-         (load->workspace_offset == NULL || load->offset != NULL);
+  for (i = 0; i < GRAPH_LISTS; i++) {
+    if (!graph_list(attributes, keys[i], &lists[i]) && (i < GRAPH_OFFSET || lists[i] != NULL)) {
+      return 0;
+    }
+  }
+  /* Workspaces are planned together with tensors, and have an offset and a size. */
+  return (lists[GRAPH_WORKSPACE_OFFSET] == NULL) == (lists[GRAPH_WORKSPACE_BYTES] == NULL) &&
+         (lists[GRAPH_WORKSPACE_OFFSET] == NULL || lists[GRAPH_OFFSET] != NULL);
 }
 
 static int graph_read_node(JsonValue value, GraphNode *node) {
@@ -118,7 +123,7 @@ static int graph_count(GraphLoader *load) {
   JsonItems items;
   JsonValue value;
   GraphNode node;
-  load->tensor_count = json_length(load->shape);
+  load->tensor_count = json_length(load->lists[GRAPH_SHAPE]);
   load->input_count = json_length(load->arg_nodes);
   load->output_count = json_length(load->heads);
   (void)json_array(load->nodes, &items);
@@ -136,7 +141,7 @@ static int graph_count(GraphLoader *load) {
       }
     }
   }
-  (void)json_array(load->shape, &items);
+  (void)json_array(load->lists[GRAPH_SHAPE], &items);
   while (json_next(&items, &value)) {
     load->extent_count += json_length(value);
   }
@@ -263,10 +268,12 @@ static int graph_load_tensors(GraphLoader *load) {
   uint32_t i;
   uint32_t number;
   uint32_t bytes;
-  (void)json_array(load->shape, &shapes);
-  (void)json_array(load->type, &types);
-  (void)json_array(load->storage, &storages);
-  (void)json_array(load->offset == NULL ? load->storage : load->offset, &offsets);
+  (void)json_array(load->lists[GRAPH_SHAPE], &shapes);
+  (void)json_array(load->lists[GRAPH_TYPE], &types);
+  (void)json_array(load->lists[GRAPH_STORAGE], &storages);
+  (void)json_array(load->lists[GRAPH_OFFSET] == NULL ? load->lists[GRAPH_STORAGE]
+                                                     : load->lists[GRAPH_OFFSET],
+                   &offsets);
   for (i = 0; i < load->tensor_count; i++) {
     DLTensor *tensor = &load->graph->tensors[i];
     if (!json_next_number(&storages, GRAPH_MAX_NUMBER, &number)) {
@@ -287,7 +294,7 @@ static int graph_load_tensors(GraphLoader *load) {
     if (!tensor_size(tensor, &bytes) || !json_next_number(&offsets, GRAPH_MAX_NUMBER, &number)) {
       return 0;
     }
-    if (load->offset != NULL) {
+    if (load->lists[GRAPH_OFFSET] != NULL) {
       if (number % 8 != 0) {
         return 0;
       }
@@ -445,9 +452,9 @@ static int32_t graph_load_nodes(GraphLoader *load) {
   uint32_t i;
   (void)json_array(load->nodes, &items);
   (void)json_array(load->arg_nodes, &listed);
-  if (load->workspace_offset != NULL) {
-    (void)json_array(load->workspace_offset, &offsets);
-    (void)json_array(load->workspace_bytes, &sizes);
+  if (load->lists[GRAPH_WORKSPACE_OFFSET] != NULL) {
+    (void)json_array(load->lists[GRAPH_WORKSPACE_OFFSET], &offsets);
+    (void)json_array(load->lists[GRAPH_WORKSPACE_BYTES], &sizes);
   }
   for (i = 0; i < load->node_count; i++) {
     const uint32_t before = graph->operator_count;
@@ -458,7 +465,7 @@ static int32_t graph_load_nodes(GraphLoader *load) {
     if (status != TVM_OK) {
       return status;
     }
-    if (load->workspace_offset != NULL &&
+    if (load->lists[GRAPH_WORKSPACE_OFFSET] != NULL &&
         !graph_load_workspace(load, &offsets, &sizes,
                               graph->operator_count > before ? &graph->operators[before] : NULL)) {
       return TVM_ERROR_GRAPH;
@@ -508,7 +515,7 @@ static int32_t graph_fill(GraphLoader *load) {
   if (!graph_load_rows(load) || !graph_load_tensors(load)) {
     return TVM_ERROR_GRAPH;
   }
-  if (load->offset == NULL && !graph_place_storages(load)) {
+  if (load->lists[GRAPH_OFFSET] == NULL && !graph_place_storages(load)) {
     return TVM_ERROR_MEMORY;
   }
   status = graph_load_nodes(load);

@@ -37,20 +37,19 @@ extern "C" {
 /* Status codes: every one there is. TVMStatusName gives their names as text. */
 enum {
   TVM_OK = 0,
-  TVM_ERROR_ARGUMENT = -1,  /* a null pointer, or memory that is not aligned to 8 */
-  TVM_ERROR_MEMORY = -2,    /* the runtime's memory is too small */
-  TVM_ERROR_WORKSPACE = -3, /* an operator's scratch memory does not fit */
-  TVM_ERROR_WORKSPACE_ORDER =
-      -4,                    /* workspaces are freed in another order than last in, first out */
-  TVM_ERROR_BUSY = -5,       /* not allowed while a graph runs or a workspace is taken */
-  TVM_ERROR_JSON = -6,       /* the text is not JSON */
-  TVM_ERROR_JSON_DEPTH = -7, /* the text is nested deeper than TVM_JSON_MAX_DEPTH */
-  TVM_ERROR_GRAPH = -8,      /* the text is JSON, but does not describe a graph */
-  TVM_ERROR_FUNCTION = -9,   /* the registry has no operator of that name */
-  TVM_ERROR_NAME = -10,      /* the graph has no input of that name */
-  TVM_ERROR_INDEX = -11,     /* the graph has no output of that number */
-  TVM_ERROR_TENSOR = -12,    /* shape, type or strides are not the expected ones */
-  TVM_ERROR_PARAMS = -13,    /* the parameters are damaged or cut short */
+  TVM_ERROR_ARGUMENT = -1,        /* a null pointer, or memory that is not aligned to 8 */
+  TVM_ERROR_MEMORY = -2,          /* the runtime's memory is too small */
+  TVM_ERROR_WORKSPACE = -3,       /* an operator's scratch memory does not fit */
+  TVM_ERROR_WORKSPACE_ORDER = -4, /* workspaces are not freed last in, first out */
+  TVM_ERROR_BUSY = -5,            /* not allowed while a graph runs or a workspace is taken */
+  TVM_ERROR_JSON = -6,            /* the text is not JSON */
+  TVM_ERROR_JSON_DEPTH = -7,      /* the text is nested deeper than TVM_JSON_MAX_DEPTH */
+  TVM_ERROR_GRAPH = -8,           /* the text is JSON, but does not describe a graph */
+  TVM_ERROR_FUNCTION = -9,        /* the registry has no operator of that name */
+  TVM_ERROR_NAME = -10,           /* the graph has no input of that name */
+  TVM_ERROR_INDEX = -11,          /* the graph has no output of that number */
+  TVM_ERROR_TENSOR = -12,         /* shape, type or strides are not the expected ones */
+  TVM_ERROR_PARAMS = -13,         /* the parameters are damaged or cut short */
   TVM_ERROR_ARGUMENT_COUNT = -14, /* an operator was called with another number of arguments */
   TVM_ERROR_ARGUMENT_TYPE = -15   /* an operator was called with something that is no tensor */
 };
