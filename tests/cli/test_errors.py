@@ -76,11 +76,6 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Files, str]] = {
         NOTHING,
         "no program 'nocc' is installed; hint: use zig, gcc, or",
     ),
-    "graph executor": (
-        ("MODEL", "--executor", "graph"),
-        NOTHING,
-        "the graph executor does not exist yet; hint: use --executor aot",
-    ),
     "unknown stage": (("MODEL", "--print-after", "fuse"), NOTHING, "expected one of import, "),
     "expect alone": (("MODEL", "--expect", "f.npz"), NOTHING, "--expect needs --input"),
     "no input file": (INPUT, NOTHING, "f.npz: the file cannot be read: No such file"),

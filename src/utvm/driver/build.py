@@ -79,12 +79,12 @@ def build_graph(
     """The same for a model that is imported already, which took ``import_seconds``."""
     start = time.perf_counter()
     target, board = options.target, options.board
-    compiled = compile_graph(graph, target, observe)
+    compiled = compile_graph(graph, target, observe, options.executor, options.params)
     program = build_elf(
         options.toolchain,
         target,
         board,
-        [*_write_sources(compiled, folder), *crt_sources(target, board)],
+        [*_write_sources(compiled, folder), *crt_sources(target, board, options.executor)],
         [folder, crt_include_dir()],
         folder / PROGRAM,
         optimize=options.optimize,

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from utvm.artifact.bundle import BUNDLE_VERSION, FORMAT_VERSION, Bundle
 from utvm.codegen.c_module import prefix_of
-from utvm.device.crt import CRT, crt_include_dir, crt_sources
+from utvm.codegen.params import params_blob, params_of
+from utvm.device.crt import CRT, crt_headers, crt_sources
 from utvm.device.link import memory_script
 from utvm.driver.archive import write_archive
 from utvm.driver.export_makefile import makefile
@@ -27,6 +28,7 @@ from utvm.target.target import Target
 EXPORT_DATE = "1970-01-01 00:00:00Z"
 STANDALONE = "standalone"
 CPU_DEVICE = 1  # kDLCPU, as DLPack numbers devices
+_NATIVE_POINTER_BYTES, _DEVICE_POINTER_BYTES = 8, 4
 
 
 def export_model(
@@ -37,11 +39,12 @@ def export_model(
     observe: Observer = lambda stage, ir: None,
 ) -> Bundle:
     """The bundle of ``model`` for ``board``."""
-    compiled = compile_graph(import_model(model), target, observe)
+    compiled = compile_graph(import_model(model), target, observe, executor)
     files = {
         **_generated(compiled),
-        **_runtime(target, board),
+        **_runtime(target, board, executor),
         **_network(compiled),
+        **_graph(compiled),
         "crt_config/crt_config.h": _crt_config(compiled).encode(),
         "Makefile": makefile(target, board).encode(),
     }
@@ -58,10 +61,9 @@ def _generated(compiled: Compiled) -> dict[str, bytes]:
     }
 
 
-def _runtime(target: Target, board: Board) -> dict[str, bytes]:
+def _runtime(target: Target, board: Board, executor: str) -> dict[str, bytes]:
     """The runtime's sources for the board, and its linker script with the memories filled in."""
-    include = crt_include_dir()
-    paths = [*crt_sources(target, board), *sorted(include.rglob("*.h"))]
+    paths = [*crt_sources(target, board, executor), *crt_headers(executor)]
     files = {f"runtime/{path.relative_to(CRT).as_posix()}": path.read_bytes() for path in paths}
     if board.linker_script is not None:
         files[f"{STANDALONE}/link.ld"] = _linker_script(board.linker_script, board).encode()
@@ -82,6 +84,17 @@ def _network(compiled: Compiled) -> dict[str, bytes]:
     return {
         f"src/{graph.name}.graph": print_graph(graph).encode(),
         f"parameters/{graph.name}.npz": write_archive(large),
+    }
+
+
+def _graph(compiled: Compiled) -> dict[str, bytes]:
+    """What a graph runtime loads: the graph, and parameters for a graph that asks for them."""
+    if compiled.program is None:
+        return {}
+    name = compiled.graph.name
+    return {
+        f"executor-config/graph/{name}.graph": compiled.program.json.encode("ascii"),
+        f"parameters/{name}.params": params_blob(params_of(compiled.module)),
     }
 
 
@@ -113,7 +126,7 @@ def _metadata(compiled: Compiled, target: Target, board: Board, executor: str) -
         "export_datetime": EXPORT_DATE,
         "memory": {
             "functions": {
-                "main": [_main_memory(compiled)],
+                "main": [_main_memory(compiled, target)],
                 "operator_functions": _operator_memory(compiled),
             }
         },
@@ -126,9 +139,10 @@ def _metadata(compiled: Compiled, target: Target, board: Board, executor: str) -
     return {"version": FORMAT_VERSION, "modules": {name: module}, "utvm": own}
 
 
-def _main_memory(compiled: Compiled) -> dict[str, object]:
+def _main_memory(compiled: Compiled, target: Target) -> dict[str, object]:
     """What the whole network needs, and its inputs and outputs in order."""
-    module, plan = compiled.module, forecast(compiled)
+    pointer_bytes = _NATIVE_POINTER_BYTES if target.is_native else _DEVICE_POINTER_BYTES
+    module, plan = compiled.module, forecast(compiled, pointer_bytes)
 
     def tensors(names: tuple[str, ...]) -> dict[str, object]:
         return {

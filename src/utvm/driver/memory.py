@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from utvm.codegen.c_module import prefix_of
+from utvm.codegen.graph_layout import runtime_memory_bytes
 from utvm.device.elf import ElfImage, Section
 from utvm.driver.pipeline import Compiled
 from utvm.support.errors import InternalError
@@ -36,7 +37,10 @@ class Flash:
 
 @dataclass(frozen=True)
 class Ram:
-    """What is reserved: intermediate results; inputs and outputs; all else but the stack."""
+    """What is reserved: intermediate results; inputs and outputs; all else but the stack.
+
+    With the graph executor, ``arena`` is the runtime's memory, with the graph in it.
+    """
 
     arena: int
     io: int
@@ -64,13 +68,19 @@ class Forecast:
     parameters: int
 
 
-def forecast(compiled: Compiled) -> Forecast:
-    """The plan's figures: the arena in whole words, inputs and outputs, and all parameters."""
+def forecast(compiled: Compiled, pointer_bytes: int = 4) -> Forecast:
+    """The plan's figures: the arena in whole words, inputs and outputs, and all parameters.
+
+    With the graph executor, what the runtime takes depends on how large pointers are.
+    """
     module = compiled.module
-    words = -(-compiled.plan.arena_bytes // _ARENA_WORD_BYTES)
+    if compiled.program is None:
+        arena = -(-compiled.plan.arena_bytes // _ARENA_WORD_BYTES) * _ARENA_WORD_BYTES
+    else:
+        arena = runtime_memory_bytes(compiled.program.layout, pointer_bytes)
     io = sum(module.tensors[name].size_bytes for name in (*module.inputs, *module.outputs))
     parameters = sum(int(data.nbytes) for data in module.constants.values())
-    return Forecast(words * _ARENA_WORD_BYTES, io, parameters)
+    return Forecast(arena, io, parameters)
 
 
 def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
@@ -82,12 +92,19 @@ def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
     constants = sum(s.size for s in in_flash) - code
     constants += sum(s.size for s in in_ram if not s.nobits)
     module = compiled.module
-    arena = [f"{prefix_of(module)}_arena"] if compiled.plan.arena_bytes else []
-    arena_bytes = _size_of(image, arena)
+    arena_bytes = _size_of(image, _arena_names(compiled))
     io_bytes = _size_of(image, [f"input{k}" for k in range(len(module.inputs))])
     io_bytes += _size_of(image, [f"output{k}" for k in range(len(module.outputs))])
     static = sum(s.size for s in in_ram) - arena_bytes - io_bytes
     return Memory(Flash(code, constants), Ram(arena_bytes, io_bytes, static))
+
+
+def _arena_names(compiled: Compiled) -> list[str]:
+    """The variable that holds intermediate results, if there is one."""
+    prefix = prefix_of(compiled.module)
+    if compiled.program is not None:
+        return [f"{prefix}_memory"]
+    return [f"{prefix}_arena"] if compiled.plan.arena_bytes else []
 
 
 def _is_in_ram(section: Section, board: Board) -> bool:

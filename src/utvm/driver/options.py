@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utvm.device.toolchain import Toolchain, find_toolchain
-from utvm.support.errors import InputError, UnsupportedError
+from utvm.support.errors import InputError
 from utvm.support.text import printable
 from utvm.target.board import Board, load_board
 from utvm.target.target import Target, load_target
 
 DEFAULT_TARGET = "cortex-m7"
 EXECUTORS = ("aot", "graph")
+PARAMS = ("linked", "loaded")
+"""Where the graph executor has its parameters: in the kernels' code, or copied to RAM at start."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class BuildOptions:
     toolchain: Toolchain
     executor: str = "aot"
     optimize: str = "-O2"
+    params: str = "linked"  # one of PARAMS; ahead-of-time code has them linked
 
 
 def resolve_options(
@@ -44,13 +47,11 @@ def resolve_options(
 
 
 def check_executor(executor: str) -> None:
-    """Refuses what is no executor, and what is not there yet."""
+    """Refuses what is no executor."""
     if executor not in EXECUTORS:
         raise InputError(
             f"unknown executor '{printable(executor)}'", expected=f"one of {', '.join(EXECUTORS)}"
         )
-    if executor == "graph":
-        raise UnsupportedError("the graph executor does not exist yet", hint="use --executor aot")
 
 
 def resolve_board(target: str | None, board: str | None) -> tuple[Target, Board]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from utvm.codegen.c_graph import GraphProgram, generate_graph_c
 from utvm.codegen.c_module import generate_c, kernel_symbol, prefix_of
 from utvm.ir.graph import Graph
 from utvm.ir.loop import Function, Module
@@ -37,17 +38,22 @@ Observer = Callable[[str, Graph | Module], None]
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """A network in C. ``imported`` is the graph as the model gave it, ``graph`` the fused one."""
+    """A network in C. ``imported`` is the graph as the model gave it, ``graph`` the fused one.
+
+    ``program`` is what only the graph executor has; None for ahead-of-time code.
+    """
 
     imported: Graph
     graph: Graph
     module: Module
     plan: MemoryPlan
     sources: Mapping[str, str]
+    program: GraphProgram | None = None
 
     @property
     def run_symbol(self) -> str:
-        return f"{prefix_of(self.module)}_run"
+        """The C function that runs the network once."""
+        return f"{prefix_of(self.module)}_run" if self.program is None else "TVMGraphRuntime_Run"
 
     @property
     def operator_symbols(self) -> dict[str, Function]:
@@ -56,9 +62,17 @@ class Compiled:
 
 
 def compile_graph(
-    imported: Graph, target: Target, observe: Observer = lambda stage, ir: None
+    imported: Graph,
+    target: Target,
+    observe: Observer = lambda stage, ir: None,
+    executor: str = "aot",
+    params: str = "linked",
 ) -> Compiled:
-    """The whole compiler. Read this function to know the order of things."""
+    """The whole compiler. Read this function to know the order of things.
+
+    ``executor`` calls the kernels: straight C (``aot``), or the runtime by a ``graph``. Its
+    ``params`` are ``linked`` with the kernels, or ``loaded`` by the runtime as inputs of the graph.
+    """
     graph = imported
     graph_stages: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
         ("import", lambda g: g),
@@ -85,4 +99,7 @@ def compile_graph(
         module = replace(module, functions=tuple(map(loop_stage, module.functions)))
         observe(name, module)
     plan = plan_memory(module)
-    return Compiled(imported, graph, module, plan, generate_c(module, plan, imported))
+    if executor == "aot":
+        return Compiled(imported, graph, module, plan, generate_c(module, plan, imported))
+    program = generate_graph_c(module, plan, loaded=params == "loaded")
+    return Compiled(imported, graph, module, plan, program.sources, program)
