@@ -45,6 +45,12 @@ FLOAT_CALLS = {
 NameOf = Callable[[Buffer], str]
 
 
+LONG_PRODUCTS = frozenset(
+    f"utvm_{name}" for name in ("mulhi", "mulhi_rounding", "requantize", "requantize_right")
+)
+"""Functions whose second operand is one factor of a 64-bit product; a literal there is hidden."""
+
+
 class ExprPrinter:
     """Prints expressions; ``name_of`` gives the C name of a buffer.
 
@@ -97,7 +103,10 @@ class ExprPrinter:
 
     def _call(self, name: str, args: tuple[Expr, ...]) -> str:
         self.calls.add(name)
-        return f"{name}({', '.join(self.text(a) for a in args)})"
+        texts = [self.text(arg) for arg in args]
+        if name in LONG_PRODUCTS and isinstance(args[1], Imm):
+            texts[1] = f"utvm_opaque({texts[1]})"
+        return f"{name}({', '.join(texts)})"
 
     def _binary(self, expr: Binary) -> tuple[str, int]:
         if expr.op in ("min", "max"):

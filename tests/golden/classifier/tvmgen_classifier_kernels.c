@@ -43,10 +43,10 @@ void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0
     acc_2 += a3 * p1[r + 43];
     acc_3 += a3 * p1[r + 63];
   }
-  const int32_t v0_0 = (utvm_mulhi(acc_0, 1374389504) + 176) >> 5;
-  const int32_t v0_1 = (utvm_mulhi(acc_1, 1374389504) + 176) >> 5;
-  const int32_t v0_2 = (utvm_mulhi(acc_2, 1374389504) + 176) >> 5;
-  const int32_t v0_3 = (utvm_mulhi(acc_3, 1374389504) + 176) >> 5;
+  const int32_t v0_0 = (utvm_mulhi(acc_0, utvm_opaque(1374389504)) + 176) >> 5;
+  const int32_t v0_1 = (utvm_mulhi(acc_1, utvm_opaque(1374389504)) + 176) >> 5;
+  const int32_t v0_2 = (utvm_mulhi(acc_2, utvm_opaque(1374389504)) + 176) >> 5;
+  const int32_t v0_3 = (utvm_mulhi(acc_3, utvm_opaque(1374389504)) + 176) >> 5;
   out0[0] = (int8_t)utvm_clamp_int32(v0_0, -128, 127);
   out0[1] = (int8_t)utvm_clamp_int32(v0_1, -128, 127);
   out0[2] = (int8_t)utvm_clamp_int32(v0_2, -128, 127);
@@ -68,8 +68,8 @@ void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0
     acc_t_0 += a7 * p2[r + 3];
     acc_t_1 += a7 * p2[r + 23];
   }
-  const int32_t v0_t_0 = (utvm_mulhi(acc_t_0, 1374389504) + 176) >> 5;
-  const int32_t v0_t_1 = (utvm_mulhi(acc_t_1, 1374389504) + 176) >> 5;
+  const int32_t v0_t_0 = (utvm_mulhi(acc_t_0, utvm_opaque(1374389504)) + 176) >> 5;
+  const int32_t v0_t_1 = (utvm_mulhi(acc_t_1, utvm_opaque(1374389504)) + 176) >> 5;
   out0[4] = (int8_t)utvm_clamp_int32(v0_t_0, -128, 127);
   out0[5] = (int8_t)utvm_clamp_int32(v0_t_1, -128, 127);
 }

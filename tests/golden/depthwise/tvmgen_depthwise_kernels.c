@@ -81,10 +81,10 @@ void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *res
       acc_2 += a18 * a16;
       acc_3 += p2[c + 75] * a14;
       acc_3 += p2[c + 78] * a16;
-      const int32_t v0_0 = (utvm_mulhi(acc_0, 1145324629) + 44) >> 3;
-      const int32_t v0_1 = (utvm_mulhi(acc_1, 1145324629) + 44) >> 3;
-      const int32_t v0_2 = (utvm_mulhi(acc_2, 1145324629) + 44) >> 3;
-      const int32_t v0_3 = (utvm_mulhi(acc_3, 1145324629) + 44) >> 3;
+      const int32_t v0_0 = (utvm_mulhi(acc_0, utvm_opaque(1145324629)) + 44) >> 3;
+      const int32_t v0_1 = (utvm_mulhi(acc_1, utvm_opaque(1145324629)) + 44) >> 3;
+      const int32_t v0_2 = (utvm_mulhi(acc_2, utvm_opaque(1145324629)) + 44) >> 3;
+      const int32_t v0_3 = (utvm_mulhi(acc_3, utvm_opaque(1145324629)) + 44) >> 3;
       p3[c] = (int8_t)utvm_clamp_int32(v0_0, 5, 127);
       p3[c + 3] = (int8_t)utvm_clamp_int32(v0_1, 5, 127);
       p3[c + 6] = (int8_t)utvm_clamp_int32(v0_2, 5, 127);

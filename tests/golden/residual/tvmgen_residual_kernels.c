@@ -153,10 +153,10 @@ void tvmgen_residual_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
           acc_1_0 += a49 * a47;
           acc_1_1 += a49 * a48;
         }
-        const int32_t v0_0_0 = (utvm_mulhi(acc_0_0, 1145324629) + 88) >> 4;
-        const int32_t v0_0_1 = (utvm_mulhi(acc_0_1, 1145324629) + 88) >> 4;
-        const int32_t v0_1_0 = (utvm_mulhi(acc_1_0, 1145324629) + 88) >> 4;
-        const int32_t v0_1_1 = (utvm_mulhi(acc_1_1, 1145324629) + 88) >> 4;
+        const int32_t v0_0_0 = (utvm_mulhi(acc_0_0, utvm_opaque(1145324629)) + 88) >> 4;
+        const int32_t v0_0_1 = (utvm_mulhi(acc_0_1, utvm_opaque(1145324629)) + 88) >> 4;
+        const int32_t v0_1_0 = (utvm_mulhi(acc_1_0, utvm_opaque(1145324629)) + 88) >> 4;
+        const int32_t v0_1_1 = (utvm_mulhi(acc_1_1, utvm_opaque(1145324629)) + 88) >> 4;
         const int8_t v1_0_0 = (int8_t)utvm_clamp_int32(v0_0_0, 5, 127);
         const int8_t v1_0_1 = (int8_t)utvm_clamp_int32(v0_0_1, 5, 127);
         const int8_t v1_1_0 = (int8_t)utvm_clamp_int32(v0_1_0, 5, 127);

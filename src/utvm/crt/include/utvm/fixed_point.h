@@ -64,25 +64,23 @@ static inline int32_t utvm_shift_left_saturating(int32_t x, int32_t n) {
   return wide < INT32_MIN ? INT32_MIN : (int32_t)wide;
 }
 
-/* x, hidden from the compiler if it is a literal: clang expands a product with a positive literal as an
- * unsigned multiplication and a correction, not as the one signed multiplication of Thumb-2 cores. */
+/* A literal multiplier, hidden from the compiler: clang expands a product with a positive literal as
+ * an unsigned multiplication and a correction, not as the one signed multiplication of Thumb-2. */
 static inline int32_t utvm_opaque(int32_t x) {
 #if defined(__ARM_ARCH_ISA_THUMB) && __ARM_ARCH_ISA_THUMB >= 2
-  if (__builtin_constant_p(x)) {
-    __asm__("" : "+r"(x));
-  }
+  __asm__("" : "+r"(x));
 #endif
   return x;
 }
 
 /* The high word of ab. */
 static inline int32_t utvm_mulhi(int32_t a, int32_t b) {
-  return (int32_t)(((int64_t)a * utvm_opaque(b)) >> 32);
+  return (int32_t)(((int64_t)a * b) >> 32);
 }
 
 /* The high word of 2ab, halves up; only INT32_MIN * INT32_MIN saturates. */
 static inline int32_t utvm_mulhi_rounding(int32_t a, int32_t b) {
-  const int64_t high = ((int64_t)a * utvm_opaque(b) + ((int64_t)1 << 30)) >> 31;
+  const int64_t high = ((int64_t)a * b + ((int64_t)1 << 30)) >> 31;
   return high > INT32_MAX ? INT32_MAX : (int32_t)high;
 }
 
@@ -106,7 +104,7 @@ static inline int32_t utvm_requantize(int32_t x, int32_t multiplier, int32_t shi
  * multiplier < 2^31, so subtracting one from a negative number cannot overflow; with it, halves go
  * away from zero. */
 static inline int32_t utvm_requantize_right(int32_t x, int32_t multiplier, int32_t shift) {
-  const int32_t high = (int32_t)(((int64_t)x * utvm_opaque(multiplier) + ((int64_t)1 << 30)) >> 31);
+  const int32_t high = (int32_t)(((int64_t)x * multiplier + ((int64_t)1 << 30)) >> 31);
   const int32_t away = high + (high >> 31);
   return ((away >> (shift - 1)) + 1) >> 1;
 }
