@@ -22,7 +22,7 @@ VERSION = 1
 MIN_PAYLOAD = 64
 _WELCOME = struct.Struct("<iBBBBIIIII")
 _NONCES = 0xFFFF
-_MAX_RETRY_SECONDS = 2.0
+_MAX_RETRIES_APART = 8  # so that a device that is busy for long is not flooded
 
 
 class NoSessionError(DeviceError):
@@ -100,7 +100,7 @@ class RpcLink:
         while time.monotonic() < deadline:
             self._stream.write(data, deadline)
             again = min(deadline, time.monotonic() + wait)
-            wait = min(2 * wait, _MAX_RETRY_SECONDS)
+            wait = min(2 * wait, _MAX_RETRIES_APART * self._retry_seconds)
             while time.monotonic() < again:
                 yield from self._reader.feed(self._stream.read(again))
 
