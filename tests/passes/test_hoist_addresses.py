@@ -74,3 +74,35 @@ def test_data_dependent_addresses_stay() -> None:
 }
 """
     assert lines(function_after(text, hoist_addresses), "p1") == ["p1[i] = table[int32(p0[i])]"]
+
+
+def test_loads_that_are_made_only_sometimes_make_no_pointer() -> None:
+    """In front of an array there is nothing to point to."""
+    text = """function f {
+  input x: int8[8]
+  output y: int8[9]
+  for i in 0..9 parallel {
+    y[i] = select(i > 0, x[i - 1], 0i8)
+  }
+}
+"""
+    assert lines(function_after(text, hoist_addresses), "view", "p0") == [
+        "view p0: int8[9] = y[0]",
+        "p0[i] = select(i > 0, x[i - 1], 0i8)",
+    ]
+
+
+def test_loads_that_are_made_only_sometimes_share_a_pointer_that_is_there() -> None:
+    text = """function f {
+  input x: int8[9]
+  output y: int8[9]
+  for i in 0..9 parallel {
+    y[i] = select(i > 0, x[i - 1], 0i8) + x[i]
+  }
+}
+"""
+    assert lines(function_after(text, hoist_addresses), "view", "p0", "p1") == [
+        "view p0: int8[9] = x[0]",
+        "view p1: int8[9] = y[0]",
+        "p1[i] = select(i > 0, p0[i - 1], 0i8) + p0[i]",
+    ]

@@ -2,7 +2,8 @@
 
 Runs last on each function. Loads and stores in a loop without inner loops become elements of
 pointers that are made once per run of the loop. Accesses that differ by a constant share a pointer,
-so that the constant becomes the instruction's offset:
+so that the constant becomes the instruction's offset. A load that is made only sometimes may lie
+outside of its array when it is not made, so it makes no pointer, but it may use one:
 
     for r: acc += in[y * 512 + x * 16 + r] * w[c * 144 + r]
     ---
@@ -14,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Let, Load, Stmt, Store, View
-from utvm.ir.rewrite import Linear, from_linear, linear, map_stmt, used_names
+from utvm.ir.rewrite import Linear, from_linear, linear, map_certain, map_stmt, used_names
 
 
 def hoist_addresses(function: Function) -> Function:
@@ -85,6 +86,22 @@ class _Accesses:
             key, constant = found
             self.lowest[key] = min(constant, self.lowest.get(key, constant))
 
+    def note_all(self, stmt: Stmt) -> None:
+        """Every access that the statement surely makes."""
+
+        def note(expr: Expr) -> Expr:
+            if isinstance(expr, Load):
+                self.note(expr.buffer, expr.indices)
+            return expr
+
+        match stmt:
+            case Let(value=value):
+                map_certain(value, note)
+            case Store(buffer, indices, value):
+                for expr in (*indices, value):
+                    map_certain(expr, note)
+                self.note(buffer, indices)
+
 
 def _flat(buffer: Buffer, indices: tuple[Expr, ...]) -> Linear | None:
     offset: Expr = Imm(0)
@@ -99,15 +116,8 @@ def _hoisted(stmt: For, pointers: _Pointers, made: dict[tuple[Buffer, Expr], Buf
     local = frozenset(s.var.name for s in stmt.body if isinstance(s, Let))
     accesses = _Accesses(stmt.var.name, int(start), local)
 
-    def note(expr: Expr) -> Expr:
-        if isinstance(expr, Load):
-            accesses.note(expr.buffer, expr.indices)
-        return expr
-
     for inner in stmt.body:
-        map_stmt(inner, note)
-        if isinstance(inner, Store):
-            accesses.note(inner.buffer, inner.indices)
+        accesses.note_all(inner)
     views: dict[Key, Buffer] = {}
     new: list[Stmt] = []
     for key, lowest in accesses.lowest.items():
@@ -120,7 +130,7 @@ def _hoisted(stmt: For, pointers: _Pointers, made: dict[tuple[Buffer, Expr], Buf
 
     def moved(buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[Buffer, tuple[Expr, ...]]:
         found = accesses.key(buffer, indices)
-        if found is None:
+        if found is None or found[0] not in views:
             return buffer, indices
         key, constant = found
         terms = ((stmt.var.name, key[2]),) if key[2] else ()
