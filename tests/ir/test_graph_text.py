@@ -123,7 +123,9 @@ class EveryAttrs(Attrs):
 )
 def test_attributes_of_every_kind_are_exact(attrs: EveryAttrs) -> None:
     def find(name: str) -> SimpleNamespace:
-        return SimpleNamespace(attrs=EveryAttrs, infer=lambda inputs, given: (inputs[0],))
+        return SimpleNamespace(
+            attrs=EveryAttrs, infer=lambda inputs, given: (inputs[0],), check=None
+        )
 
     text = f"{HEAD}%y = every(%x) {{{format_attrs(attrs)}}}}}"
     assert parse_graph(text, find).nodes[0].attrs == attrs
@@ -187,7 +189,7 @@ REFUSED = {
     "graph net(%x: int8[4] q(scale=0.5, zero_point=200)) -> (%x) {}": "net.graph:1:11: a zero "
     'point is out of range; expected -128 to 127; found "%x"',
     "graph net(%x: int8[4] q(scale=-1.0, zero_point=0)) -> (%x) {}": "net.graph:1:11: a scale is "
-    'not positive and finite; found "%x"',
+    'not a positive finite float32; found "%x"',
     "graph net(%x: float32[4] q(scale=1.0, zero_point=0)) -> (%x) {}": "net.graph:1:11: only "
     "integers are quantized; found float32",
     HEAD + "%y = cpoy(%x)}": "net.graph:2:6: unknown operator; found cpoy; "
@@ -250,10 +252,15 @@ def test_quantized_results_need_their_type() -> None:
 
 
 def test_a_rule_that_trips_over_attributes_is_the_texts_mistake() -> None:
-    text = HEAD + '%y = conv2d(%i, %i) {accumulator="int33"}}'
-    text = text.replace("%x: int8[1,4]", "%i: int8[1,1,1,1]")
-    assert message(text).startswith(
-        "net.graph:2:6: the operator does not take these operands with these attributes; found "
+    def infer(inputs: object, attrs: object) -> None:
+        raise IndexError("axis 7")
+
+    op = SimpleNamespace(attrs=NoAttrs, infer=infer, check=None)
+    with pytest.raises(ModelError) as caught:
+        parse_graph(HEAD + "%y = rule(%x)}", lambda name: op, file="net.graph")
+    assert str(caught.value) == (
+        "net.graph:2:6: the operator does not take these operands with these attributes; "
+        "found int8[1,4]: axis 7"
     )
 
 

@@ -160,9 +160,11 @@ def literal(value: int | float, dtype: DType) -> str:
 def _float_literal(value: float) -> str:
     if math.isnan(value):
         return "(0.0f / 0.0f)"
-    if math.isinf(value):
+    with np.errstate(over="ignore"):
+        single = np.float32(value)
+    if math.isinf(single):
         return "(1.0f / 0.0f)" if value > 0 else "(-1.0f / 0.0f)"
-    text = f"{np.float32(value):.9g}"
+    text = f"{single:.9g}"
     if not any(mark in text for mark in ".e"):
         text += ".0"
     return f"{text}f"

@@ -82,7 +82,7 @@ class _Parser(TypeParser):
         graph = Graph(name, inputs, results, tuple(self.nodes), self.values, self.constants)
         try:
             verify_graph(graph, self.find_op)
-        except ModelError as error:
+        except UtvmError as error:
             error.where = f"{scan.file}: {error.where}"
             raise
         return graph

@@ -142,7 +142,8 @@ class TypeParser(LiteralParser):
                 found=str(len(numbers)),
             )
         if type.dtype.is_float:
-            return np.array([as_float(n) for n in numbers], np.float64).astype(np.float32)
+            with np.errstate(over="ignore"):  # a number beyond all floats is infinite
+                return np.array([as_float(n) for n in numbers], np.float64).astype(np.float32)
         low, high = type.dtype.minimum, type.dtype.maximum
         for number in numbers:
             if not isinstance(number, int) or not low <= number <= high:

@@ -3,7 +3,7 @@
 ``verify_graph`` checks a whole graph and raises at the first broken rule: ModelError for a graph
 that came from the user, InternalError when it is told which pass made the graph. Tests run it after
 every pass. Element types of a quantized node are what the model declares; for all others the
-operator's type rule decides.
+operator's type rule decides. Sizes are limited, since nobody else looks before memory is asked for.
 """
 
 from __future__ import annotations
@@ -13,14 +13,26 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
+
 from utvm.ir.dtype import DType, dtype_of
 from utvm.ir.graph import Attrs, Graph, Node, TensorType, Value, is_quantized
-from utvm.support.errors import InternalError, ModelError
+from utvm.support.errors import InternalError, ModelError, UnsupportedError, UtvmError
 from utvm.support.text import identifier, printable
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 MAX_RANK = 8
 MAX_ELEMENTS = 2**31 - 1
+# Far more than any microcontroller has; the compiler itself may then hold constants and tables.
+MAX_TOTAL_BYTES = 256 * 2**20
+MAX_OPERANDS = 1024
+MAX_SCALE = float(np.finfo(np.float32).max)
+MIN_SCALE = float(np.finfo(np.float32).smallest_subnormal)
+
+
+Data = np.ndarray | None
+Check = Callable[[Sequence[TensorType], Sequence[Data], Any], None]
+"""What a plain node needs beside its type rule; gets the data of operands that are constants."""
 
 
 class Operator(Protocol):
@@ -31,6 +43,9 @@ class Operator(Protocol):
 
     @property
     def infer(self) -> Callable[[Sequence[TensorType], Any], tuple[TensorType, ...]]: ...
+
+    @property
+    def check(self) -> Check | None: ...
 
 
 FindOperator = Callable[[str], Operator]
@@ -49,7 +64,7 @@ def verify_graph(
         _verify(graph, find_op)
         if plain:
             _check_plain(graph)
-    except ModelError as error:
+    except UtvmError as error:
         if after:
             raise InternalError(f"after {after}: {error}") from None
         raise
@@ -58,11 +73,13 @@ def verify_graph(
 def _verify(graph: Graph, find_op: FindOperator) -> None:
     for value in graph.values.values():
         check_value(value)
+    _check_total(graph)
     _check_interface(graph)
     _check_constants(graph)
     _check_order(graph)
     for node in graph.nodes:
         _check_node(graph, node, find_op)
+    check_plain_nodes(graph, find_op)
     _check_groups(graph)
 
 
@@ -81,6 +98,20 @@ def infer_types(op: Operator, inputs: Sequence[TensorType], attrs: Attrs) -> tup
         ) from None
 
 
+def check_plain_nodes(graph: Graph, find_op: FindOperator) -> None:
+    """What operators ask of nodes without quantization: element types, constants in range."""
+    for node in graph.nodes:
+        check = find_op(node.op).check
+        if check is None or is_quantized(graph, node):
+            continue
+        types = [value.type for value in graph.inputs_of(node)]
+        try:
+            check(types, [graph.constants.get(name) for name in node.inputs], node.attrs)
+        except UtvmError as error:
+            error.where = error.where or node.source or f"{node.name} ({printable(node.op)})"
+            raise
+
+
 def check_value(value: Value) -> None:
     """Name, shape and quantization of one value."""
     where = f"%{printable(value.name)}"
@@ -92,6 +123,17 @@ def check_value(value: Value) -> None:
     _expect(small, where, "the tensor is too large", f"{MAX_ELEMENTS} elements", str(value.type))
     if value.quantization is not None:
         _check_quantization(value, where)
+
+
+def _check_total(graph: Graph) -> None:
+    total_bytes = sum(value.type.size_bytes for value in graph.values.values())
+    if total_bytes > MAX_TOTAL_BYTES:
+        raise UnsupportedError(
+            "the tensors of this model are too large for a microcontroller",
+            where=printable(graph.name),
+            expected=f"at most {MAX_TOTAL_BYTES} bytes altogether",
+            found=f"{total_bytes} bytes",
+        )
 
 
 def _check_quantization(value: Value, where: str) -> None:
@@ -106,7 +148,8 @@ def _check_quantization(value: Value, where: str) -> None:
     counts = (len(q.scales), len(q.zero_points))
     _expect(counts == (entries, entries), where, "scales and zero points do not fit the shape",
             str(entries), f"{counts[0]} and {counts[1]}")  # fmt: skip
-    _expect(all(0 < s < math.inf for s in q.scales), where, "a scale is not positive and finite")
+    usable = all(MIN_SCALE <= scale <= MAX_SCALE for scale in q.scales)
+    _expect(usable, where, "a scale is not a positive finite float32")
     bounds = (value.dtype.minimum, value.dtype.maximum)
     inside = all(bounds[0] <= zero <= bounds[1] for zero in q.zero_points)
     _expect(inside, where, "a zero point is out of range", f"{bounds[0]} to {bounds[1]}")
@@ -157,13 +200,15 @@ def _check_order(graph: Graph) -> None:
 
 
 def _check_node(graph: Graph, node: Node, find_op: FindOperator) -> None:
-    """Attributes and result types of one node."""
+    """Operands, attributes and result types of one node."""
+    count = len(node.inputs)
+    _expect(count <= MAX_OPERANDS, node.name, "too many operands", str(MAX_OPERANDS), str(count))
     try:
         op = find_op(node.op)
         expected, found = op.attrs.__name__, type(node.attrs).__name__
         _expect(expected == found, node.name, "attributes of another operator", expected, found)
         types = infer_types(op, [value.type for value in graph.inputs_of(node)], node.attrs)
-    except ModelError as error:
+    except UtvmError as error:
         error.where = error.where or f"{node.name} ({printable(node.op)})"
         raise
     _expect(len(types) == len(node.outputs), node.name, "wrong number of results",

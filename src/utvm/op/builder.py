@@ -12,6 +12,7 @@ checks it by the operator's type rule and returns the result's name. ``build`` g
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from utvm.ir.dtype import dtype_of
 from utvm.ir.graph import Attrs, Graph, Node, Quantization, TensorType, Value
+from utvm.ir.verify_graph import check_value
 from utvm.op.base import Op
 from utvm.support.text import identifier
 
@@ -34,15 +36,17 @@ class GraphBuilder:
         self._nodes: list[Node] = []
         self._values: dict[str, Value] = {}
         self._constants: dict[str, np.ndarray] = {}
+        self._numbers: Counter[str] = Counter()
         self.source = ""
         self.detail = ""
 
     def fresh(self, hint: str) -> str:
         """An unused value name made from ``hint``."""
         base = identifier(hint)
-        name, number = base, 1
+        name = base
         while name in self._values:
-            name, number = f"{base}_{number}", number + 1
+            self._numbers[base] += 1
+            name = f"{base}_{self._numbers[base]}"
         return name
 
     def value(self, name: str) -> Value:
@@ -103,6 +107,8 @@ class GraphBuilder:
     ) -> tuple[str, ...]:
         attrs = self._find_op(op).attrs() if attrs is None else attrs
         types = self._find_op(op).infer([self.type_of(i) for i in inputs], attrs)
+        for type in types:
+            check_value(Value("result", type))
         results = tuple(self.add_value(Value(self.fresh(name or op), t)) for t in types)
         self.add_node(op, inputs, results, attrs)
         return results

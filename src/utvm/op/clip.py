@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utvm.ir.graph import Attrs
+from utvm.ir.dtype import DType
+from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Expr, maximum, minimum
-from utvm.op.base import Arrays, Op
+from utvm.op.base import Arrays, Op, Types, expect, expect_float32
 from utvm.op.definition import Element
 from utvm.op.elementwise import infer_unary
 
@@ -26,12 +27,35 @@ class ClipAttrs(Attrs):
     high: float = math.inf
 
 
+def _infer(inputs: Types, attrs: ClipAttrs) -> tuple[TensorType, ...]:
+    (x,) = infer_unary(inputs, attrs)
+    bounds = (attrs.low, attrs.high)
+    expect(not any(map(math.isnan, bounds)), "a bound is not a number", found=bounds)
+    if x.dtype.is_integer:
+        whole = all(math.isinf(bound) or bound == int(bound) for bound in bounds)
+        expect(whole, "bounds of integers are whole numbers", found=bounds)
+        reached = attrs.low <= x.dtype.maximum and attrs.high >= x.dtype.minimum
+        expect(reached, "a bound lies beyond all elements", str(x.dtype.value), bounds)
+    else:
+        expect(x.dtype.is_float, "truth values are not limited", "numbers", x)
+        for bound in bounds:
+            if math.isfinite(bound):
+                expect_float32("a bound", bound)
+    return (x,)
+
+
+def _limits(attrs: ClipAttrs, dtype: DType) -> tuple[int, int]:
+    """The bounds as integers inside the type."""
+    low = dtype.minimum if attrs.low <= dtype.minimum else int(attrs.low)
+    high = dtype.maximum if attrs.high >= dtype.maximum else int(attrs.high)
+    return low, high
+
+
 def _reference(inputs: Arrays, attrs: ClipAttrs) -> tuple[np.ndarray, ...]:
     x = inputs[0]
     if x.dtype.kind == "f":
         return (np.clip(x, np.float32(attrs.low), np.float32(attrs.high)),)
-    info = np.iinfo(x.dtype)
-    return (np.clip(x, max(attrs.low, info.min), min(attrs.high, info.max)).astype(x.dtype),)
+    return (np.clip(x, *_limits(attrs, DType(x.dtype.name))),)
 
 
 def _compute(element: Element) -> Expr:
@@ -45,4 +69,4 @@ def _compute(element: Element) -> Expr:
     return value
 
 
-OP = Op("clip", ClipAttrs, infer_unary, reference=_reference, compute=_compute, elementwise=True)
+OP = Op("clip", ClipAttrs, _infer, reference=_reference, compute=_compute, elementwise=True)

@@ -17,9 +17,10 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Buffer, Expr, Load, Stmt, Var
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Constants, Op, Types, expect, expect_inputs, expect_range
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
+from utvm.op.elementwise import expect_activation
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
@@ -45,13 +46,38 @@ class Conv2dAttrs(Attrs):
     int32_bias: bool = False
 
 
+ACCUMULATORS = ("int32", "int64")
+
+
 def accumulator_type(x: TensorType, attrs_accumulator: str) -> DType:
     """float32 for floats, else the type that the attributes name."""
+    expect(attrs_accumulator in ACCUMULATORS, "unknown accumulator", " or ".join(ACCUMULATORS),
+           attrs_accumulator)  # fmt: skip
     return DType.FLOAT32 if x.dtype.is_float else DType(attrs_accumulator)
+
+
+def check_weighted_sum(inputs: Types, data: Constants, attrs: Any) -> None:
+    """For plain convolutions and dense layers: floats, or integers with zero points in range."""
+    x, weight = inputs[:2]
+    for operand in (x, weight):
+        dtype = operand.dtype
+        summed = dtype.is_float or (dtype.is_integer and dtype.bits <= 16) or dtype is DType.INT32
+        expect(summed, "wrong element type", "float32 or integers of up to 32 bits", operand)
+    expect(x.dtype.is_float == weight.dtype.is_float, "floats and integers are not multiplied",
+           str(x), weight)  # fmt: skip
+    if len(inputs) == 3:
+        fits = inputs[2].dtype.is_float == x.dtype.is_float and inputs[2].dtype is not DType.BOOL
+        expect(fits, "the bias has another kind of numbers", found=inputs[2])
+    pairs = ((x, getattr(attrs, "input_zero_point", 0)), (weight, attrs.weight_zero_point))
+    for operand, zero_point in pairs:
+        dtype = operand.dtype
+        low, high = (0, 0) if dtype.is_float else (dtype.minimum, dtype.maximum)
+        expect_range("a zero point", zero_point, low, high)
 
 
 def _infer(inputs: Types, attrs: Conv2dAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 2, 3)
+    expect_activation(attrs.activation)
     x, weight = inputs[:2]
     expect(len(x.shape) == 4 and len(weight.shape) == 4, "conv2d takes NHWC and OHWI", "rank 4",
            f"{x}, {weight}")  # fmt: skip
@@ -163,7 +189,6 @@ def _taps(d: Definition, groups: int, depth: int, kh: int, kw: int, dilation: in
 def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: Conv2dAttrs = node.attrs  # type: ignore[assignment]
     x, weight = node.inputs[:2]
-    bias = node.inputs[2] if len(node.inputs) == 3 else None
     hybrid = hybrid_weights(b, node)
     if hybrid is not None:
         one_group = b.type_of(x).shape[3] == b.type_of(weight).shape[3]
@@ -173,7 +198,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         )
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
-    plain = plain_operands(b, x, weight, bias, filter_axis=0, int32_bias=attrs.int32_bias)
+    plain = plain_operands(b, node, filter_axis=0, int32_bias=attrs.int32_bias)
     attrs = replace(attrs, activation="none", int32_bias=False, **plain.attrs)
     total = b.emit("conv2d", plain.inputs, attrs, node.name)
     return (requantize_channels(b, node, total, plain, 0),)
@@ -188,6 +213,7 @@ OP = Op(
     "conv2d",
     Conv2dAttrs,
     _infer,
+    check_weighted_sum,
     reference=_reference,
     define=_define,
     legalize=_legalize,

@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.conv2d import accumulator_type, check_weighted_sum
 from utvm.op.definition import Definition, cast, grid, register, weighted_sum
+from utvm.op.elementwise import expect_activation
 from utvm.op.fixed_point import Int64Array
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantize_conv import fully_connected_params, fully_connected_rescale
@@ -26,6 +27,7 @@ from utvm.op.quantized import (
     finish_float,
     plain_operands,
     quant_of,
+    weight_quantization,
     weighted_range,
 )
 from utvm.op.quantized_linear import Rescale, emit_linear
@@ -47,6 +49,7 @@ class DenseAttrs(Attrs):
 
 def _infer(inputs: Types, attrs: DenseAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 2, 3)
+    expect_activation(attrs.activation)
     x, weight = inputs[:2]
     expect(len(x.shape) == 2 and len(weight.shape) == 2, "dense takes [B, I] and [O, I]",
            "rank 2", f"{x}, {weight}")  # fmt: skip
@@ -54,7 +57,7 @@ def _infer(inputs: Types, attrs: DenseAttrs) -> tuple[TensorType, ...]:
     if len(inputs) == 3:
         expect(inputs[2].elements == weight.shape[0], "one bias per row of weights",
                str(weight.shape[0]), inputs[2])  # fmt: skip
-    dtype = DType.FLOAT32 if x.dtype.is_float else DType(attrs.accumulator)
+    dtype = accumulator_type(x, attrs.accumulator)
     return (TensorType((x.shape[0], weight.shape[0]), dtype),)
 
 
@@ -89,15 +92,13 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
 
 def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: DenseAttrs = node.attrs  # type: ignore[assignment]
-    x, weight = node.inputs[:2]
-    bias = node.inputs[2] if len(node.inputs) == 3 else None
     hybrid = hybrid_weights(b, node)
     if hybrid is not None:
         symmetric, plain_attrs = not attrs.asymmetric_inputs, {"asymmetric_inputs": False}
         return legalize_hybrid(b, node, hybrid, plain_attrs, symmetric=symmetric)
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
-    plain = plain_operands(b, x, weight, bias, filter_axis=0)
+    plain = plain_operands(b, node, filter_axis=0)
     attrs = replace(
         attrs,
         activation="none",
@@ -111,8 +112,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
 def _rescaled(b: GraphBuilder, node: Node, total: str, plain: PlainOperands) -> str:
     """TFLite's reference kernel rescales by a double; this does the same in integers."""
     x, weight = node.inputs[:2]
-    quantization = b.quantization(weight)
-    assert quantization is not None
+    quantization = weight_quantization(b, weight, 0)
     out = quant_of(b.value(node.outputs[0]))
     p = fully_connected_params(
         quant_of(b.value(x)),
@@ -151,6 +151,7 @@ OP = Op(
     "dense",
     DenseAttrs,
     _infer,
+    check_weighted_sum,
     reference=_reference,
     define=_define,
     legalize=_legalize,

@@ -17,8 +17,9 @@ from utvm.ir.graph import Node, TensorType
 from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
-from utvm.op.conv2d import Conv2dAttrs, accumulator_type
+from utvm.op.conv2d import Conv2dAttrs, accumulator_type, check_weighted_sum
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
+from utvm.op.elementwise import expect_activation
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
@@ -26,6 +27,7 @@ from utvm.op.window import output_size, padded_rows, padding_value, scaled, wind
 
 def _infer(inputs: Types, attrs: Conv2dAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 2, 3)
+    expect_activation(attrs.activation)
     x, weight = inputs[:2]
     expect(len(x.shape) == 4 and len(weight.shape) == 4 and weight.shape[0] == 1,
            "depthwise_conv2d takes NHWC and [1, KH, KW, channels]", "rank 4",
@@ -93,16 +95,12 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
 
 def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     attrs: Conv2dAttrs = node.attrs  # type: ignore[assignment]
-    x, weight = node.inputs[:2]
-    bias = node.inputs[2] if len(node.inputs) == 3 else None
     hybrid = hybrid_weights(b, node)
     if hybrid is not None:
         return legalize_hybrid(b, node, hybrid, {}, symmetric=False)
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
-    plain = plain_operands(
-        b, x, weight, bias, filter_axis=3, int32_bias=attrs.int32_bias, widen=True
-    )
+    plain = plain_operands(b, node, filter_axis=3, int32_bias=attrs.int32_bias, widen=True)
     attrs = replace(attrs, activation="none", int32_bias=False, **plain.attrs)
     total = b.emit("depthwise_conv2d", plain.inputs, attrs, node.name)
     return (requantize_channels(b, node, total, plain, 3),)
@@ -117,6 +115,7 @@ OP = Op(
     "depthwise_conv2d",
     Conv2dAttrs,
     _infer,
+    check_weighted_sum,
     reference=_reference,
     define=_define,
     legalize=_legalize,

@@ -13,7 +13,7 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import INT32, Cast, Expr, Imm
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Constants, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
 from utvm.op.quantize_convert import dequantize_reference
@@ -34,7 +34,14 @@ def _infer(inputs: Types, attrs: DequantizeAttrs) -> tuple[TensorType, ...]:
     x = inputs[0]
     expect(x.dtype.is_integer and x.dtype.bits <= 32, "integers are dequantized",
            "up to 32 bits", x)  # fmt: skip
+    if attrs.scale:
+        Quant(attrs.scale, attrs.zero_point, x.dtype)
     return (TensorType(x.shape, DType.FLOAT32),)
+
+
+def _check(inputs: Types, data: Constants, attrs: DequantizeAttrs) -> None:
+    expect(attrs.scale > 0, "the scale is missing")
+    expect(inputs[0].dtype is not DType.UINT32, "uint32 is not dequantized", found=inputs[0])
 
 
 def _reference(inputs: Arrays, attrs: DequantizeAttrs) -> tuple[np.ndarray, ...]:
@@ -62,6 +69,7 @@ OP = Op(
     "dequantize",
     DequantizeAttrs,
     _infer,
+    _check,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

@@ -13,15 +13,27 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import INT32, Binary, Call, Cast, Expr, Imm, clamp
-from utvm.op.base import Arrays, Op, Types, broadcast_shape, expect, expect_inputs
+from utvm.op.base import (
+    Arrays,
+    Op,
+    Types,
+    broadcast_shape,
+    expect,
+    expect_factor,
+    expect_inputs,
+    expect_range,
+    narrow_type,
+)
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
-from utvm.op.elementwise import BinaryAttrs, infer_binary
+from utvm.op.elementwise import BinaryAttrs, check_numbers, infer_binary
 from utvm.op.fixed_point import INT32_MAX, INT32_MIN, int64_of, saturate, wrap_int32
 from utvm.op.lut import emit_binary_lut
 from utvm.op.quantize_arithmetic import ProductParams, div_params, div_reference
 from utvm.op.quantize_params import Activation
 from utvm.op.quantized import finish_float, quant_of
+
+NARROW = (DType.INT8, DType.UINT8, DType.INT16)
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ def _compute(element: Element) -> Expr:
 def _infer(inputs: Types, attrs: BinaryAttrs) -> tuple[TensorType, ...]:
     results = infer_binary(inputs, attrs)
     expect(inputs[0].dtype.bits <= 32, "64-bit numbers are not divided", "32 bits", inputs[0])
+    expect(inputs[0].dtype is not DType.UINT32, "uint32 is not divided", found=inputs[0])
     return results
 
 
@@ -86,7 +99,14 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
 def _infer_requantize(inputs: Types, attrs: DivRequantizeAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 2)
     shape = broadcast_shape([inputs[0].shape, inputs[1].shape])
-    return (TensorType(shape, DType(attrs.dtype)),)
+    for x, zero in zip(inputs, (attrs.left_zero_point, attrs.right_zero_point), strict=True):
+        expect(x.dtype in NARROW, "wrong element type", "int8, uint8 or int16", x)
+        expect_range("a zero point", zero, x.dtype.minimum, x.dtype.maximum)
+    dtype = narrow_type(attrs.dtype, attrs.low, attrs.high)
+    expect(dtype.bits <= 16, "the result has up to 16 bits", found=attrs.dtype)
+    expect_range("the zero point", attrs.output_zero_point, dtype.minimum, dtype.maximum)
+    expect_factor(attrs.multiplier, attrs.shift)
+    return (TensorType(shape, dtype),)
 
 
 def _divided(x: np.ndarray, y: np.ndarray, attrs: DivRequantizeAttrs) -> np.ndarray:
@@ -127,6 +147,7 @@ OP = Op(
     "div",
     BinaryAttrs,
     _infer,
+    check_numbers,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

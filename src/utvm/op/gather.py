@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import INT32, Expr, Let, Load, Stmt, Var, clamp
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Constants, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Definition, cast, grid
 from utvm.support.errors import ModelError
@@ -73,19 +74,25 @@ def _names(variables: tuple[Var, ...]) -> tuple[str, ...]:
 
 
 def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
-    x, indices = node.inputs
-    size = b.type_of(x).shape[node.attrs.axis]  # type: ignore[attr-defined]
-    data = b.constant_of(indices)
+    """The same node; quantized ones are checked, too."""
+    types = [b.type_of(name) for name in node.inputs]
+    _check(types, [b.constant_of(name) for name in node.inputs], node.attrs)
+    return None
+
+
+def _check(inputs: Types, constants: Constants, attrs: Any) -> None:
+    size = inputs[0].shape[attrs.axis]
+    data = constants[1]
     if data is not None and data.size and not 0 <= data.min() <= data.max() < size:
         raise ModelError("an index is outside its axis", expected=f"0 to {size - 1}",
                          found=f"{data.min()} to {data.max()}")  # fmt: skip
-    return None
 
 
 OP = Op(
     "gather",
     GatherAttrs,
     _infer,
+    _check,
     reference=_reference,
     define=_define,
     legalize=_legalize,

@@ -14,7 +14,7 @@ from utvm.ir.loop import Binary, Expr, Imm, clamp
 from utvm.op.base import Arrays, NoAttrs, Op
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element
-from utvm.op.elementwise import infer_unary
+from utvm.op.elementwise import check_floats, infer_unary
 from utvm.op.lut import emit_table_of
 from utvm.op.quantize_activation import hard_swish_params, hard_swish_reference
 from utvm.op.quantized import quant_of
@@ -47,6 +47,7 @@ OP = Op(
     "hard_swish",
     NoAttrs,
     infer_unary,
+    check_floats,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

@@ -13,10 +13,10 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import INT32, Binary, Call, Cast, Expr, Imm, Select, clamp
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Op, Types, expect, expect_factor, expect_float32, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
-from utvm.op.elementwise import infer_unary
+from utvm.op.elementwise import check_floats, infer_unary
 from utvm.op.fixed_point import int64_of, multiply_by_quantized_multiplier, saturate
 from utvm.op.lut import emit_table_of
 from utvm.op.quantize_activation import leaky_relu_params, leaky_relu_reference
@@ -67,9 +67,16 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     return (b.emit("leaky_requantize", [x], plain),)
 
 
+def _infer(inputs: Types, attrs: LeakyReluAttrs) -> tuple[TensorType, ...]:
+    expect_float32("alpha", attrs.alpha)
+    return infer_unary(inputs, attrs)
+
+
 def _infer_requantize(inputs: Types, attrs: LeakyRequantizeAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 1)
     expect(inputs[0].dtype is DType.INT16, "wrong element type", "int16", inputs[0])
+    expect_factor(attrs.multiplier, attrs.shift)
+    expect_factor(attrs.alpha_multiplier, attrs.alpha_shift)
     return (inputs[0],)
 
 
@@ -96,7 +103,8 @@ def _compute_requantize(element: Element) -> Expr:
 OP = Op(
     "leaky_relu",
     LeakyReluAttrs,
-    infer_unary,
+    _infer,
+    check_floats,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

@@ -14,7 +14,7 @@ from utvm.ir.loop import Call, Expr
 from utvm.op.base import Arrays, NoAttrs, Op
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element
-from utvm.op.elementwise import infer_unary
+from utvm.op.elementwise import check_floats, infer_unary
 from utvm.op.lut import emit_lut
 from utvm.op.quantize_activation import logistic16_params, logistic_table
 from utvm.op.quantized import quant_of
@@ -45,6 +45,7 @@ OP = Op(
     "logistic",
     NoAttrs,
     infer_unary,
+    check_floats,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

@@ -6,12 +6,14 @@ no element asks where it lies. ``fold_pad`` takes constant borders into convolut
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
 
+from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Imm, Stmt
 from utvm.op.axes import Move, Slice, copy_box, fill_box
@@ -48,15 +50,35 @@ def _infer(inputs: Types, attrs: PadAttrs) -> tuple[TensorType, ...]:
         for size, border in zip(x.shape * 2, sides, strict=True):
             most = size - (attrs.mode == "reflect")
             expect(border <= most, "a mirrored border exceeds the tensor", str(most), border)
+    if attrs.value is not None:
+        _expect_element(attrs.value, x.dtype)
     shape = zip(attrs.before, x.shape, attrs.after, strict=True)
     return (TensorType(tuple(b + n + a for b, n, a in shape), x.dtype),)
+
+
+def _expect_element(value: float, dtype: DType) -> None:
+    """Refuses a border that the tensor's type cannot hold."""
+    if dtype.is_float:
+        fits = math.isfinite(value) and abs(value) <= float(np.finfo(np.float32).max)
+        expect(fits or math.isinf(value), "the padding is not a float32", found=value)
+        return
+    expect(math.isfinite(value) and value == int(value) and
+           dtype.minimum <= value <= dtype.maximum, "the padding is not an element of the tensor",
+           f"a whole number from {dtype.minimum} to {dtype.maximum}", value)  # fmt: skip
 
 
 def _reference(inputs: Arrays, attrs: PadAttrs) -> tuple[np.ndarray, ...]:
     borders = list(zip(attrs.before, attrs.after, strict=True))
     if attrs.mode == "constant":
-        return (np.pad(inputs[0], borders, constant_values=attrs.value or 0),)
+        return (
+            np.pad(inputs[0], borders, constant_values=_value(attrs, inputs[0].dtype.kind == "f")),
+        )
     return (np.pad(inputs[0], borders, mode=attrs.mode),)  # type: ignore[call-overload]
+
+
+def _value(attrs: PadAttrs, is_float: bool) -> float | int:
+    """What a constant border holds."""
+    return float(attrs.value or 0) if is_float else int(attrs.value or 0)
 
 
 def _define(d: Definition) -> tuple[Stmt, ...]:
@@ -70,8 +92,7 @@ def _constant(d: Definition) -> tuple[Stmt, ...]:
     """
     attrs: PadAttrs = d.attrs
     dtype = d.output.dtype
-    number = float if dtype.is_float else int
-    value = Imm(number(attrs.value or 0), dtype)
+    value = Imm(_value(attrs, dtype.is_float), dtype)
     sizes = list(zip(d.buffers[0].shape, attrs.before, d.output.shape, strict=True))
     inside = [Move(n, Slice(n), Slice(out, before)) for n, before, out in sizes]
     whole = [Move(out, Slice(out), Slice(out)) for _, _, out in sizes]

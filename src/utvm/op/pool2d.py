@@ -21,6 +21,7 @@ from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.clip import ClipAttrs
 from utvm.op.definition import Definition, cast, grid, reduction, register
+from utvm.op.elementwise import expect_activation
 from utvm.op.quantize_params import Activation, activation_range
 from utvm.op.quantized import finish_float, quant_of
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
@@ -51,7 +52,9 @@ class AvgPool2dAttrs(MaxPool2dAttrs):
 
 def _infer(inputs: Types, attrs: MaxPool2dAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 1)
+    expect_activation(attrs.activation)
     x = inputs[0]
+    expect(x.dtype.is_float or x.dtype.is_integer, "truth values are not pooled", "numbers", x)
     size = output_size(x.shape, attrs.window, attrs.strides, NO_DILATION, attrs.padding)
     sides = zip(attrs.padding, np.repeat(attrs.window, 2), strict=True)
     expect(all(pad < extent for pad, extent in sides), "a window lies outside of the image",

@@ -13,7 +13,7 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import INT32, Binary, Cast, Expr, Imm, Select, clamp
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Constants, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.cast import CastAttrs
 from utvm.op.definition import Element
@@ -49,10 +49,17 @@ def _infer(inputs: Types, attrs: QuantizeAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 1)
     integers = [d.value for d in DType if d.is_integer]
     expect(attrs.dtype in integers, "quantize makes integers", ", ".join(integers), attrs.dtype)
+    if attrs.scale:
+        Quant(attrs.scale, attrs.zero_point, DType(attrs.dtype))
     if inputs[0].dtype.is_float:
         expect(DType(attrs.dtype).bits <= 16, "floats are quantized to 8 or 16 bits",
                "int8, uint8 or int16", attrs.dtype)  # fmt: skip
     return (TensorType(inputs[0].shape, DType(attrs.dtype)),)
+
+
+def _check(inputs: Types, data: Constants, attrs: QuantizeAttrs) -> None:
+    expect(inputs[0].dtype.is_float and attrs.scale > 0, "a scale is missing",
+           "a float, and a scale", f"{inputs[0]}, scale {attrs.scale}")  # fmt: skip
 
 
 def _reference(inputs: Arrays, attrs: QuantizeAttrs) -> tuple[np.ndarray, ...]:
@@ -119,6 +126,7 @@ OP = Op(
     "quantize",
     QuantizeAttrs,
     _infer,
+    _check,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

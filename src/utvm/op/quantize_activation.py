@@ -30,6 +30,7 @@ from utvm.op.fixed_point import (
     wrap_int32,
 )
 from utvm.op.quantize_params import (
+    MAX_LEFT_SHIFT,
     Quant,
     operator_multiplier,
     require_dtypes,
@@ -293,6 +294,8 @@ def hard_swish_params(x: Quant, out: Quant) -> HardSwishParams:
     with np.errstate(all="ignore"):
         multiplier, shift = _multiplier16(float(fine / out.f32))
         relu_multiplier, relu_shift = _multiplier16(float(fine / np.float32(3.0 / 32768.0)))
+    if relu_shift > MAX_LEFT_SHIFT:
+        raise UnsupportedError("the input scale of HARD_SWISH is too coarse", found=f"{x.scale:g}")
     if shift > 0:
         raise UnsupportedError(
             "the output scale of HARD_SWISH is too fine for its input",

@@ -34,7 +34,7 @@ from utvm.ir.loop import (
     maximum,
     minimum,
 )
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Op, Types, expect, expect_float32, expect_inputs
 from utvm.op.definition import Definition, register
 from utvm.op.fixed_point import round_half_away
 
@@ -62,6 +62,7 @@ def _infer(inputs: Types, attrs: QuantizeDynamicAttrs) -> tuple[TensorType, ...]
     x = inputs[0]
     expect(x.dtype.is_float and len(x.shape) > 0, "floats are quantized by batches",
            "float32 of rank 1 or more", x)  # fmt: skip
+    expect_float32("the scale of the weights", attrs.weight_scale)
     scales = (x.shape[0],) + (1,) * (len(x.shape) - 1)
     return TensorType(x.shape, attrs.dtype), TensorType(scales, F32)
 

@@ -39,6 +39,8 @@ from utvm.support.errors import UnsupportedError
 DIFF_INTEGER_BITS = 5
 SUM_INTEGER_BITS = 12
 LUT16_STEPS = 512
+# A difference of two int16 shifted left so far still fits 32 bits.
+MOST_SHIFT = 15
 
 _TYPES = frozenset(
     {
@@ -128,7 +130,10 @@ def softmax16_params(x: Quant, out: Quant, beta: float) -> Softmax16Params:
         scaled = float(x.f32 * np.float32(beta))
     if not (math.isfinite(scaled) and scaled >= 0):
         raise UnsupportedError("SOFTMAX has an unusable beta", found=f"{beta:g}")
-    return Softmax16Params(*quantize_multiplier(scaled / (10.0 / 65535.0)))
+    multiplier, shift = quantize_multiplier(scaled / (10.0 / 65535.0))
+    if shift > MOST_SHIFT:
+        raise UnsupportedError("SOFTMAX has too coarse an input scale or beta", found=f"{scaled:g}")
+    return Softmax16Params(multiplier, shift)
 
 
 def _lut16(function: Callable[[float], float], low: float, high: float) -> Int64Array:

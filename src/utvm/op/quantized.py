@@ -14,16 +14,19 @@ from typing import Any
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.graph import Node, Value
+from utvm.ir.graph import Node, Quantization, Value
 from utvm.op.builder import GraphBuilder
 from utvm.op.cast import CastAttrs
 from utvm.op.clip import ClipAttrs
 from utvm.op.elementwise import FLOAT_RANGE
 from utvm.op.fixed_point import Int64Array, quantize_multiplier
-from utvm.op.quantize_conv import conv_params, conv_rescale
-from utvm.op.quantize_params import Activation, Quant
+from utvm.op.quantize_conv import CONV_TYPES, conv_params, conv_rescale
+from utvm.op.quantize_params import Activation, Quant, require_dtypes
 from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear
 from utvm.op.requantize import RequantizeAttrs
+from utvm.support.errors import ModelError, UnsupportedError
+
+_BIAS_TYPES = frozenset({(DType.INT32,), (DType.INT64,)})
 
 
 @dataclass(frozen=True)
@@ -35,9 +38,39 @@ class PlainOperands:
 
 
 def quant_of(value: Value) -> Quant:
-    """The per-tensor quantization of a value that has one."""
-    assert value.quantization is not None, value
+    """The per-tensor quantization of a value; ModelError where it has none."""
+    where = f"%{value.name}"
+    if value.quantization is None:
+        raise ModelError("the operand or result needs a quantization", where=where)
+    if value.quantization.axis is not None:
+        raise UnsupportedError("per-channel quantization is not supported here", where=where)
     return Quant(value.quantization.scale, value.quantization.zero_point, value.dtype)
+
+
+def weight_quantization(b: GraphBuilder, name: str, filter_axis: int) -> Quantization:
+    """How the weights of a quantized layer are quantized: one scale, or one per filter."""
+    found = b.quantization(name)
+    if found is None:
+        raise ModelError("the weights need a quantization", where=f"%{name}")
+    if found.axis not in (None, filter_axis):
+        raise UnsupportedError(
+            "the weights are quantized along another axis",
+            where=f"%{name}",
+            expected=str(filter_axis),
+            found=str(found.axis),
+        )
+    if len(set(found.zero_points)) > 1:
+        raise UnsupportedError("the weights have several zero points", where=f"%{name}")
+    return found
+
+
+def require_layer_types(b: GraphBuilder, node: Node) -> None:
+    """Refuses what the reference kernels of weighted sums do not take."""
+    types = [b.type_of(name).dtype for name in (*node.inputs[:2], node.outputs[0])]
+    require_dtypes(node.op, tuple(types), CONV_TYPES)
+    if len(node.inputs) == 3:
+        bias = b.type_of(node.inputs[2]).dtype
+        require_dtypes(f"the bias of {node.op}", (bias,), _BIAS_TYPES)
 
 
 def finish_float(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
@@ -52,9 +85,7 @@ def finish_float(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
 
 def plain_operands(
     b: GraphBuilder,
-    x: str,
-    weight: str,
-    bias: str | None,
+    node: Node,
     filter_axis: int,
     int32_bias: bool | None = None,
     widen: bool = False,
@@ -68,9 +99,11 @@ def plain_operands(
     differences, as is then the input, since nothing can be folded. int16 activations accumulate in
     int64 unless ``int32_bias`` says otherwise; without it the bias tensor's type decides.
     """
+    require_layer_types(b, node)
+    x, weight = node.inputs[:2]
+    bias = node.inputs[2] if len(node.inputs) == 3 else None
     x_zero = quant_of(b.value(x)).zero_point
-    quantization = b.quantization(weight)
-    w_zero = quantization.zero_point if quantization else 0
+    w_zero = weight_quantization(b, weight, filter_axis).zero_point
     filters = b.type_of(weight).shape[filter_axis]
     if int32_bias is None:
         int32_bias = bias is not None and b.type_of(bias).dtype is not DType.INT64
@@ -145,8 +178,7 @@ def requantize_channels(
     """
     attrs: Any = node.attrs
     out = quant_of(b.value(node.outputs[0]))
-    weight = b.quantization(node.inputs[1])
-    assert weight is not None, node
+    weight = weight_quantization(b, node.inputs[1], filter_axis)
     p = conv_params(
         quant_of(b.value(node.inputs[0])),
         weight.scales,

@@ -115,6 +115,12 @@ def _infer_sum(inputs: Types, attrs: ReduceAttrs) -> tuple[TensorType, ...]:
     return (TensorType(reduced_shape(inputs[0].shape, attrs), _sum_type(inputs[0].dtype)),)
 
 
+def _infer_mean(inputs: Types, attrs: ReduceAttrs) -> tuple[TensorType, ...]:
+    expect_inputs(inputs, 1)
+    expect(inputs[0].dtype is not DType.BOOL, "truth values have no mean", "numbers")
+    return _infer_same(inputs, attrs)
+
+
 def _infer_same(inputs: Types, attrs: ReduceAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 1)
     return (TensorType(reduced_shape(inputs[0].shape, attrs), inputs[0].dtype),)
@@ -228,7 +234,7 @@ SUM = Op(
 MEAN = Op(
     "mean",
     ReduceAttrs,
-    _infer_same,
+    _infer_mean,
     reference=_reference_mean,
     define=_define_mean,
     legalize=_legalize_sum,

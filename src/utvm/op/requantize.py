@@ -17,9 +17,21 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Call, Cast, Expr, clamp
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import (
+    Arrays,
+    Constants,
+    Op,
+    Types,
+    constant_operand,
+    expect,
+    expect_inputs,
+    expect_range,
+    expect_zero_point,
+    narrow_type,
+)
 from utvm.op.definition import Element
 from utvm.op.fixed_point import (
+    INT32_MAX,
     multiply_by_quantized_multiplier,
     multiply_by_quantized_multiplier_wide,
 )
@@ -52,7 +64,34 @@ def _infer(inputs: Types, attrs: RequantizeAttrs) -> tuple[TensorType, ...]:
         expect(operand.dtype is DType.INT32, "multipliers and shifts are int32", found=operand)
         expect(operand.shape in ((1,), (channels,)), "one or a multiplier per channel",
                f"[1] or [{channels}]", operand)  # fmt: skip
-    return (TensorType(x.shape, DType(attrs.dtype)),)
+    dtype = narrow_type(attrs.dtype, attrs.low, attrs.high)
+    expect_zero_point(attrs.output_zero_point, dtype)
+    _expect_input(x.dtype, attrs)
+    return (TensorType(x.shape, dtype),)
+
+
+def _expect_input(dtype: DType, attrs: RequantizeAttrs) -> None:
+    """Narrow inputs less the zero point and shifted to the left fit 32 bits."""
+    if dtype.bits >= 32:
+        expect(attrs.left_shift == 0, "only narrow inputs are shifted", "0", attrs.left_shift)
+        expect(dtype is DType.INT32 or attrs.input_zero_point == 0, "int64 has no zero point")
+        expect_range("the input's zero point", attrs.input_zero_point, -INT32_MAX, INT32_MAX)
+        return
+    expect_range("left_shift", attrs.left_shift, 0, 30)
+    zero = attrs.input_zero_point
+    most = max(abs(dtype.minimum - zero), abs(dtype.maximum - zero)) << attrs.left_shift
+    expect(most <= INT32_MAX, "the shifted input does not fit 32 bits", found=attrs.left_shift)
+
+
+def _check(inputs: Types, data: Constants, attrs: RequantizeAttrs) -> None:
+    multiplier, shift = (constant_operand(d, "multipliers and shifts") for d in data[1:])
+    least, most = (1, 31) if attrs.right else (-31, 30)
+    if inputs[0].dtype is DType.INT64:
+        expect(not attrs.right, "int64 is not shifted to the right")
+        most = 14
+    expect(multiplier.min() >= 0, "a multiplier is negative", found=multiplier.min())
+    for extreme in (shift.min(), shift.max()):
+        expect_range("a shift", extreme, least, most)
 
 
 def _reference(inputs: Arrays, attrs: RequantizeAttrs) -> tuple[np.ndarray, ...]:
@@ -83,8 +122,11 @@ def _compute(element: Element) -> Expr:
         name = "requantize_right" if attrs.right else "requantize"
         scaled = Call(name, (x, multiplier, shift), DType.INT32)
     scaled = element.bind(scaled)
-    value = scaled + attrs.output_zero_point if attrs.output_zero_point else scaled
-    dtype = DType(attrs.dtype)
+    dtype, zero = DType(attrs.dtype), attrs.output_zero_point
+    if zero and not attrs.right:
+        # Clamped before the zero point is added, which could overflow behind a left shift.
+        return Cast(dtype, clamp(scaled, attrs.low - zero, attrs.high - zero) + zero)
+    value = scaled + zero if zero else scaled
     if (attrs.low, attrs.high) != (DType.INT32.minimum, DType.INT32.maximum):
         value = clamp(value, attrs.low, attrs.high)
     return value if dtype is DType.INT32 else Cast(dtype, value)
@@ -94,6 +136,7 @@ OP = Op(
     "requantize",
     RequantizeAttrs,
     _infer,
+    _check,
     reference=_reference,
     compute=_compute,
     elementwise=True,

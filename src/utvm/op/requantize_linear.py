@@ -18,9 +18,22 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Binary, Call, Cast, Expr, Imm, Select, clamp
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import (
+    Arrays,
+    Constants,
+    Op,
+    Types,
+    constant_operand,
+    expect,
+    expect_inputs,
+    expect_range,
+    narrow_type,
+)
 from utvm.op.definition import Element
 from utvm.op.fixed_point import int64_of
+
+# The high word of a product of two int32 stays below this, so that the sum fits 32 bits.
+MOST_ADDEND = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,20 @@ def _infer(inputs: Types, attrs: RequantizeLinearAttrs) -> tuple[TensorType, ...
             f"[1] or [{channels}]",
             operand,
         )
-    return (TensorType(x.shape, DType(attrs.dtype)),)
+    expect_range("left_shift", attrs.left_shift, 0, 30)
+    return (TensorType(x.shape, narrow_type(attrs.dtype, attrs.low, attrs.high)),)
+
+
+def _check(inputs: Types, data: Constants, attrs: RequantizeLinearAttrs) -> None:
+    multiplier, addend, shift, *others = (
+        constant_operand(d, "constants of the rescale") for d in data[1:]
+    )
+    expect(multiplier.min() >= 0, "a multiplier is negative", found=multiplier.min())
+    for words in (addend, *others):
+        for extreme in (int(words.min()), int(words.max())):
+            expect_range("an addend", extreme, 1 - MOST_ADDEND, MOST_ADDEND - 1)
+    for extreme in (shift.min(), shift.max()):
+        expect_range("a shift", extreme, 0, 31)
 
 
 def _reference(inputs: Arrays, attrs: RequantizeLinearAttrs) -> tuple[np.ndarray, ...]:
@@ -72,6 +98,7 @@ OP = Op(
     "requantize_linear",
     RequantizeLinearAttrs,
     _infer,
+    _check,
     reference=_reference,
     compute=_compute,
     elementwise=True,

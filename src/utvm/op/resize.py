@@ -17,6 +17,7 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import INT32, Binary, Cast, Expr, Imm, Let, Load, Select, Stmt, Var
+from utvm.ir.verify_graph import MAX_ELEMENTS
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.definition import Definition, cast, grid
 from utvm.op.quantize_resize import (
@@ -58,6 +59,7 @@ def _infer(inputs: Types, attrs: ResizeAttrs) -> tuple[TensorType, ...]:
     x = inputs[0]
     expect(len(x.shape) == 4 and x.elements > 0, "an image to resize is NHWC", "rank 4", x)
     expect(min(attrs.size) >= 1, "the size is not positive", found=attrs.size)
+    expect(max(attrs.size) <= MAX_ELEMENTS, "the size is too large", found=attrs.size)
     return (TensorType((x.shape[0], *attrs.size, x.shape[3]), x.dtype),)
 
 

@@ -9,11 +9,34 @@ from __future__ import annotations
 
 import numpy as np
 
+from utvm.ir.dtype import DType
 from utvm.ir.loop import Call, Expr
-from utvm.op.base import Arrays, NoAttrs, Op
+from utvm.op.base import (
+    Arrays,
+    Constants,
+    NoAttrs,
+    Op,
+    Types,
+    constant_operand,
+    expect,
+    expect_range,
+)
 from utvm.op.definition import Element
 from utvm.op.elementwise import binary_op, infer_binary
 from utvm.op.fixed_point import rounding_divide_by_pot
+
+
+def _check(inputs: Types, data: Constants, attrs: NoAttrs) -> None:
+    dtype = inputs[0].dtype
+    expect(dtype.is_integer, "only integers are shifted", found=inputs[0])
+    bits = constant_operand(data[1], "counts of bits")
+    for extreme in (bits.min(), bits.max()):
+        expect_range("the count of bits", extreme, 0, dtype.bits - 1)
+
+
+def _check_rounding(inputs: Types, data: Constants, attrs: NoAttrs) -> None:
+    expect(inputs[0].dtype is DType.INT32, "wrong element type", "int32", inputs[0])
+    _check(inputs, data, attrs)
 
 
 def _reference(inputs: Arrays, attrs: NoAttrs) -> tuple[np.ndarray, ...]:
@@ -25,11 +48,12 @@ def _compute(element: Element) -> Expr:
     return Call("shift_right_rounding", (value, element.arg(1)), value.dtype)
 
 
-SHIFT_RIGHT = binary_op("shift_right", ">>", np.right_shift, NoAttrs)
+SHIFT_RIGHT = binary_op("shift_right", ">>", np.right_shift, NoAttrs, check=_check)
 SHIFT_RIGHT_ROUNDING = Op(
     "shift_right_rounding",
     NoAttrs,
     infer_binary,
+    _check_rounding,
     reference=_reference,
     compute=_compute,
     elementwise=True,

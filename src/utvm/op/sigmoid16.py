@@ -14,7 +14,16 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import INT32, Binary, Cast, Expr, Imm, Select, maximum, minimum
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import (
+    Arrays,
+    Constants,
+    Op,
+    Types,
+    constant_operand,
+    expect,
+    expect_inputs,
+    expect_range,
+)
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
 from utvm.op.quantize_activation import (
@@ -42,7 +51,15 @@ def _infer(inputs: Types, attrs: Sigmoid16Attrs) -> tuple[TensorType, ...]:
     expect(x.dtype is DType.INT16, "wrong element type", "int16", x)
     expect(table == TensorType((256,), DType.UINT16), "wrong table", "uint16[256]", table)
     expect(attrs.curve in CURVES, "unknown curve", " or ".join(CURVES), attrs.curve)
+    expect_range("the shift", attrs.shift, 0, 31)
+    most = DType.INT16.maximum if attrs.shift else DType.UINT16.maximum
+    expect_range("the multiplier", attrs.multiplier, 0, most)
     return (x,)
+
+
+def _check(inputs: Types, data: Constants, attrs: Sigmoid16Attrs) -> None:
+    table = constant_operand(data[1], "samples of the sigmoid")
+    expect(np.array_equal(table, sigmoid_table16()), "the table does not hold the sigmoid")
 
 
 def _reference(inputs: Arrays, attrs: Sigmoid16Attrs) -> tuple[np.ndarray, ...]:
@@ -89,6 +106,7 @@ OP = Op(
     "sigmoid16",
     Sigmoid16Attrs,
     _infer,
+    _check,
     reference=_reference,
     compute=_compute,
     elementwise=True,

@@ -14,9 +14,10 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Alloc, Binary, Call, Imm, Let, Load, Stmt, Store, Var, loop
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Op, Types, expect, expect_float32, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Definition, register
+from utvm.op.elementwise import check_floats
 from utvm.op.quantize_softmax import (
     exp_lut16,
     reciprocal_lut16,
@@ -42,6 +43,7 @@ class SoftmaxAttrs(Attrs):
 def _infer(inputs: Types, attrs: SoftmaxAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 1)
     expect(len(inputs[0].shape) > 0, "softmax needs an axis", "rank 1 or more", inputs[0])
+    expect_float32("beta", attrs.beta)
     return (inputs[0],)
 
 
@@ -99,4 +101,12 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     return (b.emit("softmax_table", [node.inputs[0], table], attrs, node.name),)
 
 
-OP = Op("softmax", SoftmaxAttrs, _infer, reference=_reference, define=_define, legalize=_legalize)
+OP = Op(
+    "softmax",
+    SoftmaxAttrs,
+    _infer,
+    check_floats,
+    reference=_reference,
+    define=_define,
+    legalize=_legalize,
+)

@@ -28,9 +28,25 @@ from utvm.ir.loop import (
     clamp,
     loop,
 )
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import (
+    Arrays,
+    Constants,
+    Op,
+    Types,
+    constant_operand,
+    expect,
+    expect_inputs,
+    expect_range,
+)
 from utvm.op.definition import Definition, cast, register
-from utvm.op.quantize_softmax import LUT16_STEPS, Softmax16Params, softmax16_reference
+from utvm.op.quantize_softmax import (
+    LUT16_STEPS,
+    MOST_SHIFT,
+    Softmax16Params,
+    exp_lut16,
+    reciprocal_lut16,
+    softmax16_reference,
+)
 from utvm.op.softmax_rows import Rows
 
 I16, I32 = DType.INT16, DType.INT32
@@ -55,7 +71,15 @@ def _infer(inputs: Types, attrs: Softmax16Attrs) -> tuple[TensorType, ...]:
     for table in inputs[1:]:
         expected = TensorType((LUT16_STEPS + 1,), I16)
         expect(table == expected, "wrong table", str(expected), table)
+    expect_range("the multiplier", attrs.multiplier, 0, (1 << 31) - 1)
+    expect_range("the shift", attrs.shift, -31, MOST_SHIFT)
     return (x,)
+
+
+def _check(inputs: Types, data: Constants, attrs: Softmax16Attrs) -> None:
+    for k, table in ((1, exp_lut16()), (2, reciprocal_lut16())):
+        found = constant_operand(data[k], "the tables of softmax16")
+        expect(np.array_equal(found, table), "the table is not the one of softmax16")
 
 
 def _reference(inputs: Arrays, attrs: Softmax16Attrs) -> tuple[np.ndarray, ...]:
@@ -127,6 +151,7 @@ OP = Op(
     "softmax16",
     Softmax16Attrs,
     _infer,
+    _check,
     reference=_reference,
     define=_define,
     operands=("x", "exp", "reciprocal"),

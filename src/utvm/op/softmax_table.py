@@ -28,7 +28,7 @@ from utvm.ir.loop import (
     loop,
     minimum,
 )
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Constants, Op, Types, constant_operand, expect, expect_inputs
 from utvm.op.definition import Definition, cast, reduction, register
 from utvm.op.fixed_point import (
     get_reciprocal,
@@ -44,6 +44,7 @@ from utvm.op.softmax_rows import Rows
 I32 = DType.INT32
 # A sum of so many exponentials fits an int32; more need an int64.
 MOST_IN_INT32 = (1 << SUM_INTEGER_BITS) - 1
+RESULTS = ("int8", "uint8", "int16")
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,15 @@ def _infer(inputs: Types, attrs: SoftmaxTableAttrs) -> tuple[TensorType, ...]:
     expect(x.dtype in (DType.INT8, DType.UINT8) and len(x.shape) > 0, "softmax_table takes rows",
            "int8 or uint8 of rank 1 or more", x)  # fmt: skip
     expect(table == TensorType((256,), I32), "wrong table", "int32[256]", table)
+    expect(attrs.dtype in RESULTS, "wrong element type of the result", ", ".join(RESULTS),
+           attrs.dtype)  # fmt: skip
     return (TensorType(x.shape, DType(attrs.dtype)),)
+
+
+def _check(inputs: Types, data: Constants, attrs: SoftmaxTableAttrs) -> None:
+    table = constant_operand(data[1], "exponentials")
+    expect(table[0] == I32.maximum and table.min() >= 0, "the table holds no exponentials",
+           f"{I32.maximum}, then numbers that are not negative", table[0])  # fmt: skip
 
 
 def _reference(inputs: Arrays, attrs: SoftmaxTableAttrs) -> tuple[np.ndarray, ...]:
@@ -135,6 +144,7 @@ OP = Op(
     "softmax_table",
     SoftmaxTableAttrs,
     _infer,
+    _check,
     reference=_reference,
     define=_define,
     operands=("x", "exp"),

@@ -12,7 +12,7 @@ import numpy as np
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Stmt
 from utvm.op.axes import Move, Slice, copy_box
-from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.base import Arrays, Op, Types, expect, expect_inputs, expect_range
 from utvm.op.definition import Definition
 
 
@@ -34,6 +34,7 @@ def _infer(inputs: Types, attrs: StridedSliceAttrs) -> tuple[TensorType, ...]:
         x.shape, attrs.begin, attrs.strides, attrs.shape, strict=True
     ):
         expect(stride != 0, "a stride is not 0")
+        expect_range("a stride", stride, -(1 << 31), (1 << 31) - 1)
         last = begin + (count - 1) * stride
         inside = count > 0 and 0 <= begin < size and 0 <= last < size
         expect(inside, "the slice leaves the tensor or is empty", f"0 to {size - 1}",

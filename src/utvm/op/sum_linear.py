@@ -18,7 +18,16 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import INT32, Cast, Expr, clamp
-from utvm.op.base import Arrays, Op, Types, broadcast_shape, expect, expect_inputs
+from utvm.op.base import (
+    Arrays,
+    Op,
+    Types,
+    broadcast_shape,
+    expect,
+    expect_inputs,
+    expect_range,
+    narrow_type,
+)
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
 from utvm.op.fixed_point import Int64Array, int64_of, saturate
@@ -48,7 +57,16 @@ def _infer(inputs: Types, attrs: SumLinearAttrs) -> tuple[TensorType, ...]:
     for x in inputs:
         expect(x.dtype in (DType.INT8, DType.UINT8), "wrong element type", "int8 or uint8", x)
     shape = broadcast_shape([inputs[0].shape, inputs[1].shape])
-    return (TensorType(shape, DType(attrs.dtype)),)
+    expect_range("the shift", attrs.shift, 0, 31)
+    left, right = (
+        np.array([x.dtype.minimum, x.dtype.maximum], object) * weight
+        for x, weight in zip(inputs, attrs.weights, strict=True)
+    )
+    partial = left + attrs.addend
+    sums = [*left, *right, *partial, *np.add.outer(partial, right).flat]
+    expect(max(map(abs, sums)) <= LIMIT, "the sum does not fit 32 bits",
+           found=f"{list(attrs.weights)} and {attrs.addend}")  # fmt: skip
+    return (TensorType(shape, narrow_type(attrs.dtype, attrs.low, attrs.high)),)
 
 
 def _sum(left: Int64Array, right: Int64Array, attrs: SumLinearAttrs) -> Int64Array:

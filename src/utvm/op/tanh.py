@@ -14,7 +14,7 @@ from utvm.ir.loop import Call, Expr
 from utvm.op.base import Arrays, NoAttrs, Op
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element
-from utvm.op.elementwise import infer_unary
+from utvm.op.elementwise import check_floats, infer_unary
 from utvm.op.lut import emit_lut
 from utvm.op.quantize_activation import tanh16_params, tanh_table
 from utvm.op.quantized import quant_of
@@ -43,6 +43,7 @@ OP = Op(
     "tanh",
     NoAttrs,
     infer_unary,
+    check_floats,
     reference=_reference,
     compute=_compute,
     legalize=_legalize,

@@ -18,9 +18,14 @@ from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.clip import ClipAttrs
-from utvm.op.elementwise import FLOAT_RANGE
+from utvm.op.elementwise import FLOAT_RANGE, expect_activation
 from utvm.op.quantized import PlainOperands, plain_operands, requantize_channels
-from utvm.op.transpose_conv2d_phases import TransposeConv2dPhasesAttrs, phase_taps, phases
+from utvm.op.transpose_conv2d_phases import (
+    TransposeConv2dPhasesAttrs,
+    expect_geometry,
+    phase_taps,
+    phases,
+)
 from utvm.op.window import Pair
 from utvm.support.errors import UnsupportedError
 
@@ -44,9 +49,9 @@ def _infer(inputs: Types, attrs: TransposeConv2dAttrs) -> tuple[TensorType, ...]
     expect(len(x.shape) == 4 and len(weight.shape) == 4, "transpose_conv2d takes NHWC and OHWI",
            "rank 4", f"{x}, {weight}")  # fmt: skip
     expect(x.shape[3] == weight.shape[3], "depths differ", str(weight.shape[3]), x.shape[3])
-    expect(min(attrs.strides) >= 1, "strides are positive", found=attrs.strides)
-    expect(min(attrs.size) >= 1 and min(attrs.padding) >= 0, "the result has no elements",
-           found=attrs.size)  # fmt: skip
+    expect_activation(attrs.activation)
+    window = (weight.shape[1], weight.shape[2])
+    expect_geometry(x, TransposeConv2dPhasesAttrs(window, attrs.strides, attrs.padding, attrs.size))
     if len(inputs) == 3:
         expect(inputs[2].elements == weight.shape[0], "one bias per filter", str(weight.shape[0]),
                inputs[2])  # fmt: skip
@@ -86,7 +91,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         if attrs.activation == "none":
             return (total,)
         return (b.emit("clip", [total], ClipAttrs(*FLOAT_RANGE[attrs.activation]), node.name),)
-    plain = plain_operands(b, x, weight, bias, filter_axis=0, int32_bias=attrs.int32_bias)
+    plain = plain_operands(b, node, filter_axis=0, int32_bias=attrs.int32_bias)
     data = b.constant_of(plain.inputs[1])
     assert data is not None
     plain_attrs = replace(plain_attrs, **plain.attrs)

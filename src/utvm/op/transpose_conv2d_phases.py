@@ -24,10 +24,15 @@ from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Binary, Buffer, Expr, If, Imm, Let, Load, Stmt, Var
 from utvm.ir.rewrite import substitute
+from utvm.ir.verify_graph import MAX_ELEMENTS
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
-from utvm.op.conv2d import accumulator_type
+from utvm.op.conv2d import accumulator_type, check_weighted_sum
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
-from utvm.op.window import Pair, padded_image, padding_value
+from utvm.op.window import Pair, expect_image, padded_image, padding_value
+from utvm.support.errors import UnsupportedError
+
+# As many loop nests as one kernel may have.
+MOST_PHASES = 256
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,32 @@ def phase_taps(phase: Phase, stride: int) -> slice:
     return slice(indices[0], end if end >= 0 else None, -stride) if indices else slice(0, 0)
 
 
+def expect_geometry(x: TensorType, attrs: Any) -> None:
+    """Checks ``window``, ``strides``, ``padding`` and ``size`` before phases are counted.
+
+    Every pair of phases becomes a loop nest of its own.
+    """
+    window, strides, padding, size = attrs.window, attrs.strides, attrs.padding, attrs.size
+    expect(min(*window, *strides) >= 1, "windows and strides are positive",
+           found=[*window, *strides])  # fmt: skip
+    expect(min(size) >= 1 and min(padding) >= 0, "the result has no elements",
+           found=[*size, *padding])  # fmt: skip
+    if prod(strides) > MOST_PHASES:
+        raise UnsupportedError(
+            "the strides of this transposed convolution are too large",
+            expected=f"rows times columns at most {MOST_PHASES}",
+            found=str(list(strides)),
+        )
+    largest = max(*window, *padding, *size)
+    expect(largest <= MAX_ELEMENTS, "the window, the padding or the result is too large",
+           f"at most {MAX_ELEMENTS}", largest)  # fmt: skip
+    rows, columns = (
+        sum(_span(phases(*axis))[i] for i in (0, 1))
+        for axis in zip(window, strides, padding, size, strict=True)
+    )
+    expect_image((x.shape[0], rows, columns, x.shape[3]))
+
+
 def _pairs(attrs: TransposeConv2dPhasesAttrs) -> tuple[list[Phase], list[Phase]]:
     rows, columns = (
         phases(*axis)
@@ -91,7 +122,12 @@ def _pairs(attrs: TransposeConv2dPhasesAttrs) -> tuple[list[Phase], list[Phase]]
 def _infer(inputs: Types, attrs: TransposeConv2dPhasesAttrs) -> tuple[TensorType, ...]:
     expect_inputs(inputs, 3)
     x, weight, bias = inputs
-    filters = weight.elements // (prod(attrs.window) * x.shape[3])
+    expect(len(x.shape) == 4, "transpose_conv2d_phases takes NHWC", "rank 4", x)
+    expect_geometry(x, attrs)
+    taps = prod(attrs.window) * x.shape[3]
+    expect(weight.elements % taps == 0, "the weights do not fit the window", f"multiple of {taps}",
+           weight)  # fmt: skip
+    filters = weight.elements // taps
     expect(bias.elements in (filters, filters * prod(attrs.strides)), "one bias per filter",
            str(filters), bias)  # fmt: skip
     shape = (x.shape[0], *attrs.size, filters)
@@ -222,6 +258,7 @@ OP = Op(
     "transpose_conv2d_phases",
     TransposeConv2dPhasesAttrs,
     _infer,
+    check_weighted_sum,
     reference=_reference,
     define=_define,
     macs=_macs,

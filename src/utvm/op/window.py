@@ -7,10 +7,13 @@ time. Rows are flat: W*C elements.
 
 from __future__ import annotations
 
+from math import prod
+
 import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Binary, Buffer, Expr, Imm, Load, Select, Stmt, Store, Var, all_of
+from utvm.ir.verify_graph import MAX_ELEMENTS
 from utvm.op.base import expect
 from utvm.op.definition import Definition, grid
 
@@ -33,10 +36,20 @@ def output_size(
     expect(len(shape) == 4, "a window slides over NHWC", "rank 4", shape)
     expect(min(*window, *strides, *dilation) >= 1, "windows, strides and dilations are positive")
     expect(min(padding) >= 0, "padding is not negative", found=padding)
+    largest = max(*window, *strides, *dilation, *padding)
+    expect(largest <= MAX_ELEMENTS, "a window, stride, dilation or padding is too large",
+           f"at most {MAX_ELEMENTS}", largest)  # fmt: skip
     top, bottom, left, right = padding
+    expect_image((shape[0], shape[1] + top + bottom, shape[2] + left + right, shape[3]))
     rows = output_extent(shape[1], window[0], strides[0], dilation[0], top + bottom)
     columns = output_extent(shape[2], window[1], strides[1], dilation[1], left + right)
     return rows, columns
+
+
+def expect_image(shape: tuple[int, ...]) -> None:
+    """Checks the size of an image with its padding: offsets into it are int32."""
+    expect(prod(shape) <= MAX_ELEMENTS, "the padded image is too large",
+           f"at most {MAX_ELEMENTS} elements", list(shape))  # fmt: skip
 
 
 def padded_rows(

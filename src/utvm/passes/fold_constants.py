@@ -1,8 +1,7 @@
 """fold-constants: nodes whose operands are all known are computed by their NumPy reference.
 
 Shape arithmetic (SHAPE, STRIDED_SLICE, PACK in front of RESHAPE) disappears here. Quantized nodes
-wait for ``legalize``. Results above a size limit stay, so that a small model cannot ask for much
-memory.
+wait for ``legalize``. What is large or takes long stays, so that a small model cannot ask for much.
 """
 
 from __future__ import annotations
@@ -12,11 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from utvm.ir.graph import Graph, is_quantized
+from utvm.ir.graph import Graph, Node, is_quantized
 from utvm.op.base import Op
 from utvm.passes.eliminate_dead import eliminate_dead
 
 LIMIT_BYTES = 1 << 24
+# Windows and matrix products: how many pairs of an operand's and a result's elements there may be.
+LIMIT_PAIRS = 1 << 26
 
 
 def fold_constants(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
@@ -26,11 +27,28 @@ def fold_constants(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
     for node in graph.nodes:
         op = find_op(node.op)
         known = all(name in constants for name in node.inputs)
-        small = all(value.type.size_bytes <= LIMIT_BYTES for value in graph.outputs_of(node))
-        if not (known and small and op.reference) or is_quantized(graph, node):
+        if not (known and op.reference) or is_quantized(graph, node) or not _is_small(graph, node):
             kept.append(node)
             continue
-        results = op.reference([constants[name] for name in node.inputs], node.attrs)
+        with np.errstate(all="ignore"):  # infinities and NaN are values like others
+            results = op.reference([constants[name] for name in node.inputs], node.attrs)
         for value, result in zip(graph.outputs_of(node), results, strict=True):
             constants[value.name] = np.ascontiguousarray(result).reshape(value.shape)
     return eliminate_dead(replace(graph, constants=constants).with_nodes(tuple(kept)))
+
+
+def _is_small(graph: Graph, node: Node) -> bool:
+    """Whether a node is computed in little memory and time."""
+    results = [value.type for value in graph.outputs_of(node)]
+    if any(type.size_bytes > LIMIT_BYTES for type in results):
+        return False
+    if node.op not in _REDUCING:
+        return True
+    pairs = graph.values[node.inputs[0]].type.elements * results[0].elements
+    return pairs <= LIMIT_PAIRS
+
+
+_REDUCING = {
+    *("conv2d", "depthwise_conv2d", "dense", "transpose_conv2d", "transpose_conv2d_phases"),
+    *("avg_pool2d", "max_pool2d"),
+}

@@ -15,7 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from utvm.ir.graph import Graph, Node, is_quantized
+from utvm.ir.verify_graph import check_plain_nodes
 from utvm.op.base import Op
 from utvm.op.builder import GraphBuilder, plain
 from utvm.support.errors import UnsupportedError, UtvmError
@@ -31,7 +34,9 @@ def legalize(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
         if not changed:
             break
     values = {name: plain(value) for name, value in graph.values.items()}
-    return replace(graph, values=values)
+    graph = replace(graph, values=values)
+    check_plain_nodes(graph, find_op)
+    return graph
 
 
 def _round(graph: Graph, find_op: Callable[[str], Op]) -> tuple[Graph, bool]:
@@ -82,12 +87,17 @@ def _with_old_names(graph: Graph, renamed: dict[str, str]) -> Graph:
 def _legalize_node(builder: GraphBuilder, op: Op, node: Node) -> tuple[str, ...] | None:
     if op.legalize is None:
         return None
+    where = node.source or node.name
     try:
-        return op.legalize(builder, node)
+        with np.errstate(over="raise", divide="raise", invalid="raise"):
+            return op.legalize(builder, node)
     except UtvmError as error:
-        if not error.where:
-            error.where = node.source or node.name
+        error.where = error.where or where
         raise
+    except (FloatingPointError, OverflowError):
+        raise UnsupportedError(
+            "the scales of this operator are too large, too small or too far apart", where=where
+        ) from None
 
 
 def _detail(graph: Graph, node: Node) -> str:
