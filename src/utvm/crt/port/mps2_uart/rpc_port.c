@@ -31,20 +31,27 @@
 #define MPS2_LAST_MAGIC 0x6C617374u
 #define MPS2_NO_FUNCTION 0xFFFFFFFFu
 
-/* The last words of a program, at the upper end of the second memory, which nothing else uses. */
+/* The last words of a program, in the last 128 bytes of RAM, which no start clears. A program so large
+ * that it needs them has none. */
 typedef struct {
   uint32_t magic;
   uint32_t function;
   uint32_t text_bytes;
-  char text[116];
+  uint32_t starts;
+  char text[112];
 } Mps2LastWords;
-#define MPS2_LAST_WORDS ((Mps2LastWords *)0x21FFFF80u)
+#define MPS2_LAST_WORDS 0x203FFF80u
+extern uint32_t __utvm_bss_end[];
 
 static uint32_t mps2_last_count;
 static uint64_t mps2_cycles_before;
 static const uint32_t *mps2_running_function;
 static TVMRpcFault mps2_fault;
 static char mps2_fault_text[sizeof(((Mps2LastWords *)0)->text)];
+
+static Mps2LastWords *mps2_last_words(void) {
+  return (uintptr_t)__utvm_bss_end <= MPS2_LAST_WORDS ? (Mps2LastWords *)MPS2_LAST_WORDS : NULL;
+}
 
 static int32_t mps2_read(void *context, uint8_t *data, size_t capacity) {
   int32_t got = 0;
@@ -75,8 +82,25 @@ static uint64_t mps2_cycles(void *context) {
   return mps2_cycles_before;
 }
 
+/* Makes the fault report of what the last run said. Returns a number that differs from start to start
+ * on real memory: the content that it had before it was first written. */
+static uint32_t mps2_take_last_words(void) {
+  Mps2LastWords *last = mps2_last_words();
+  if (last == NULL) {
+    return 0;
+  }
+  if (last->magic == MPS2_LAST_MAGIC && last->text_bytes <= sizeof last->text) {
+    memcpy(mps2_fault_text, last->text, last->text_bytes);
+    mps2_fault.function = last->function;
+    mps2_fault.text = mps2_fault_text;
+    mps2_fault.text_bytes = last->text_bytes;
+  }
+  last->magic = 0;
+  last->text_bytes = 0;
+  return last->starts++;
+}
+
 void utvm_rpc_port_open(TVMRpcPort *port, uint32_t *seed) {
-  Mps2LastWords *last = MPS2_LAST_WORDS;
   MPS2_UART_BAUDDIV = MPS2_CLOCK_HZ / MPS2_BAUD;
   MPS2_UART_CTRL = MPS2_UART_ENABLE;
   MPS2_TIMER_RELOAD = 0xFFFFFFFFu;
@@ -87,16 +111,7 @@ void utvm_rpc_port_open(TVMRpcPort *port, uint32_t *seed) {
   port->write = mps2_write;
   port->cycles = mps2_cycles;
   port->cycles_per_second = MPS2_CLOCK_HZ;
-  if (last->magic == MPS2_LAST_MAGIC && last->text_bytes <= sizeof last->text) {
-    memcpy(mps2_fault_text, last->text, last->text_bytes);
-    mps2_fault.function = last->function;
-    mps2_fault.text = mps2_fault_text;
-    mps2_fault.text_bytes = last->text_bytes;
-  }
-  last->magic = 0;
-  last->text_bytes = 0;
-  /* Of all that there is to read, only this differs from start to start on real memory. */
-  *seed = last->function ^ MPS2_TIMER_VALUE;
+  *seed = MPS2_TIMER_VALUE ^ mps2_take_last_words();
 }
 
 const TVMRpcFault *utvm_rpc_port_fault(void) {
@@ -131,8 +146,8 @@ int utvm_platform_write(const void *data, size_t bytes) {
 }
 
 void utvm_platform_log(const char *text) {
-  Mps2LastWords *last = MPS2_LAST_WORDS;
-  while (*text != '\0' && last->text_bytes < sizeof last->text) {
+  Mps2LastWords *last = mps2_last_words();
+  while (last != NULL && *text != '\0' && last->text_bytes < sizeof last->text) {
     last->text[last->text_bytes++] = *text++;
   }
 }
@@ -151,12 +166,14 @@ static void mps2_log_register(const char *label, uint32_t value) {
 
 /* Only the fault handler and a main that ends get here. */
 void utvm_platform_exit(int status) {
-  Mps2LastWords *last = MPS2_LAST_WORDS;
+  Mps2LastWords *last = mps2_last_words();
   (void)status;
   mps2_log_register(" cfsr 0x", MPS2_CFSR);
   mps2_log_register(" hfsr 0x", MPS2_HFSR);
   mps2_log_register(" bfar 0x", MPS2_BFAR);
-  last->function = mps2_running_function == NULL ? MPS2_NO_FUNCTION : *mps2_running_function;
-  last->magic = MPS2_LAST_MAGIC;
+  if (last != NULL) {
+    last->function = mps2_running_function == NULL ? MPS2_NO_FUNCTION : *mps2_running_function;
+    last->magic = MPS2_LAST_MAGIC;
+  }
   utvm_rpc_port_reset();
 }
