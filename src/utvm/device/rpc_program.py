@@ -1,7 +1,8 @@
 """Which files of the C runtime an RPC server is linked from, and how to reach it when it runs.
 
-In: a board. Out: sources, and a ``ByteStream`` to a program that was built of them: the native one
-in a subprocess, or QEMU with the board's UART. Boards without such a port are refused with a reason.
+In: a board. Out: sources, and a ``ByteStream`` to a program that was built of them: a native one in
+a subprocess, else over the UART of the emulator or of QEMU, whichever runs the board. Boards
+without such a port are refused with a reason.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import shutil
 from pathlib import Path
 
 from utvm.device.crt import CRT
+from utvm.device.elf import read_elf
+from utvm.device.stream import ByteStream
+from utvm.device.stream_emulator import EmulatorStream
 from utvm.device.stream_process import ProcessStream
 from utvm.support.errors import DeviceError, UnsupportedError
 from utvm.target.board import Board
+from utvm.target.target import load_target
 
 # By QEMU machine: the port with its UART.
 _UART_PORTS = {"mps2-an385": "mps2_uart", "mps2-an386": "mps2_uart", "mps2-an500": "mps2_uart"}
@@ -35,10 +40,12 @@ def rpc_sources(board: Board) -> list[Path]:
     return [*ports, *shared, CRT / "src" / "mem.c"]
 
 
-def connect(program: Path, board: Board) -> ProcessStream:
+def connect(program: Path, board: Board) -> ByteStream:
     """Starts ``program`` and gives the stream to it."""
     if board.run == "host":
         return ProcessStream([str(program.resolve())])
+    if board.run == "emulator":
+        return EmulatorStream(read_elf(program), load_target(board.target), board)
     qemu = shutil.which("qemu-system-arm")
     if qemu is None:
         raise DeviceError(
