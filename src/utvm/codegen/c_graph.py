@@ -65,12 +65,15 @@ def _header(module: Module, layout: GraphLayout, text: str, loaded: bool) -> str
         f"""
 /* The parameters, for TVMGraphRuntime_LoadParams. */
 #define {upper}_PARAMS_BYTES {len(params_blob(params_of(module)))}
-extern const uint8_t {prefix}_params[{upper}_PARAMS_BYTES];
+extern const uint8_t {prefix}_params[];
 """
         if loaded
         else ""
     )
     small, large = (runtime_memory_bytes(layout, pointer) for pointer in (4, 8))
+    memory = f"#define {upper}_MEMORY_BYTES (sizeof(void *) == 4 ? {small} : {large})"
+    if len(memory) > WIDTH:
+        memory = memory.replace("BYTES (", "BYTES \\\n  (")
     return f"""{banner(what)}
 #ifndef {upper}_H
 #define {upper}_H
@@ -83,10 +86,10 @@ extern "C" {{
 
 /* The graph, for TVMGraphRuntime_Create. */
 #define {upper}_GRAPH_BYTES {len(text)}
-extern const char {prefix}_graph[{upper}_GRAPH_BYTES + 1];
+extern const char {prefix}_graph[];
 
 /* The bytes that one such graph takes of a runtime's memory, with pointers of 4 and of 8 bytes. */
-#define {upper}_MEMORY_BYTES (sizeof(void *) == 4 ? {small} : {large})
+{memory}
 
 /* The operators, for TVMInitializeRuntime. */
 extern const TVMFuncRegistry {prefix}_registry;

@@ -6,10 +6,13 @@ the runtime up, then answers every input record with an output record, like the 
 
 from __future__ import annotations
 
-from utvm.codegen.c_layout import CALL, INDENT, assignment, value_room, wrap_arguments
+from utvm.codegen.c_layout import INDENT, wrap_arguments
 from utvm.codegen.c_module import banner, prefix_of, title_of
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Module
+
+GRAPH_MEMORY = "graph_memory"
+"""The variable that is the runtime's memory."""
 
 
 def main_source(module: Module, loaded: bool) -> str:
@@ -24,7 +27,7 @@ def main_source(module: Module, loaded: bool) -> str:
 #include "utvm/platform.h"
 
 {tensors}
-static int64_t {prefix}_memory[{prefix.upper()}_MEMORY_BYTES / 8];
+static int64_t {GRAPH_MEMORY}[{prefix.upper()}_MEMORY_BYTES / 8];
 static TVMRuntime runtime;
 
 {_REPORT}
@@ -51,10 +54,9 @@ def _tensor(name: str, buffer: Buffer) -> str:
     if buffer.shape:
         extents = ", ".join(map(str, buffer.shape))
         shape, pointer = f"static int64_t {name}_shape[] = {{{extents}}};\n", f"{name}_shape"
-    fields = [name, "{kDLCPU, 0}", str(len(buffer.shape)), f"{{{code}, {bits}, 1}}", pointer]
-    described = wrap_arguments(
-        f"static DLTensor {name}_tensor = {{", [*fields, "NULL", "0"], "};", ""
-    )
+    rank, kind = len(buffer.shape), f"{{{code}, {bits}, 1}}"
+    fields = [name, "{kDLCPU, 0}", str(rank), kind, pointer, "NULL", "0"]
+    described = f"static DLTensor {name}_tensor = {{\n{INDENT * 2}{', '.join(fields)},\n}};"
     return f"static {buffer.dtype.c_name} {name}[{buffer.elements}];\n{shape}{described}\n"
 
 
@@ -98,19 +100,26 @@ int main(void) {
 
 def _set_up(prefix: str, loaded: bool) -> str:
     upper = prefix.upper()
-    graph = ["&runtime", f"{prefix}_graph", f"{upper}_GRAPH_BYTES", "graph"]
-    calls = [("TVMInitializeRuntime", ["&runtime", "&config"]), ("TVMGraphRuntime_Create", graph)]
+    calls = [
+        ("TVMInitializeRuntime", ["&runtime", "&config"]),
+        ("TVMGraphRuntime_Create", ["&runtime", "json", "json_bytes", "graph"]),
+    ]
+    names = [("char", "json", "graph"), ("uint8_t", "params", "params")]
     if loaded:
-        blob = ["*graph", f"{prefix}_params", f"{upper}_PARAMS_BYTES"]
-        calls.append(("TVMGraphRuntime_LoadParams", blob))
-    fields = [f"{prefix}_memory", f"sizeof {prefix}_memory", f"&{prefix}_registry"]
+        calls.append(("TVMGraphRuntime_LoadParams", ["*graph", "params", "params_bytes"]))
+    lines = "".join(
+        f"  const {type} *const {name} = {prefix}_{symbol};\n"
+        f"  const size_t {name}_bytes = {upper}_{symbol.upper()}_BYTES;\n"
+        for type, name, symbol in names[: 1 + loaded]
+    )
+    fields = [GRAPH_MEMORY, f"sizeof {GRAPH_MEMORY}", f"&{prefix}_registry"]
     head = "static const TVMRuntimeConfig config = {"
     config = wrap_arguments(head, [*fields, "report", "NULL"], "};", INDENT)
     return f"""\
 /* Makes the runtime and, in its memory, the graph. */
 static int32_t set_up(TVMGraphRuntime **graph) {{
 {config}
-{_steps(calls)}}}
+{lines}{_steps(calls)}}}
 """
 
 
@@ -134,18 +143,16 @@ static int32_t infer(TVMGraphRuntime *graph) {{
 def _steps(calls: list[tuple[str, list[str]]]) -> str:
     """Calls one after the other, as long as they succeed, and the return of the last status."""
     (first, arguments), *others = calls
-    lines = _status(INDENT, "int32_t status =", first, arguments)
+    lines = [f"{INDENT}int32_t status = {_call(first, arguments)}"]
     for function, arguments in others:
-        call = _status(INDENT * 2, "status =", function, arguments)
-        lines += [f"{INDENT}if (status == TVM_OK) {{", *call, f"{INDENT}}}"]
+        call = f"{INDENT * 2}status = {_call(function, arguments)}"
+        lines += [f"{INDENT}if (status == TVM_OK) {{", call, f"{INDENT}}}"]
     return "\n".join([*lines, f"{INDENT}return status;", ""])
 
 
-def _status(pad: str, head: str, function: str, arguments: list[str]) -> list[str]:
-    call = f"{function}({', '.join(arguments)})"
-    if len(call) <= value_room(pad):
-        return assignment(pad, head, call)
-    return [wrap_arguments(f"{pad}{head} {function}(", arguments, ");", "", CALL)]
+def _call(function: str, arguments: list[str]) -> str:
+    """A call that fits on one line: an input's name has at most 40 characters."""
+    return f"{function}({', '.join(arguments)});"
 
 
 def _streams(inputs: list[str], outputs: list[str]) -> str:

@@ -178,7 +178,7 @@ def runtime_memory_bytes(layout: GraphLayout, pointer_bytes: int) -> int:
     inputs = sum(not node.function for node in layout.nodes)
     numbers = len(layout.nodes) + 1 + len(layout.heads) + sum(arguments)
     most = max(arguments, default=0)
-    structure, tensor, operator, entry = _STRUCTURES[pointer_bytes]
+    structure, tensor, operator, entry = STRUCTURES[pointer_bytes]
     parts = (
         structure,
         tensor * len(tensors),
@@ -192,7 +192,7 @@ def runtime_memory_bytes(layout: GraphLayout, pointer_bytes: int) -> int:
     return BLOCK_HEAD_BYTES * 2 + sum(map(aligned, parts)) + aligned(layout.pool_bytes)
 
 
-_STRUCTURES = {4: (52, 40, 16, 8), 8: (96, 48, 24, 16)}
+STRUCTURES = {4: (52, 40, 16, 8), 8: (96, 48, 24, 16)}
 """By bytes per pointer, of the runtime's structures: TVMGraphRuntime, DLTensor, GraphOperator,
 GraphInput. A test compares them with the C compiler's figures.
 """

@@ -81,7 +81,10 @@ static const char {prefix}_names[] =
 static const TVMBackendPackedCFunc {prefix}_functions[] = {{
 {listed}
 }};
-/* clang-format on */
 
-const TVMFuncRegistry {prefix}_registry = {{{prefix}_names, {prefix}_functions}};
+const TVMFuncRegistry {prefix}_registry = {{
+    {prefix}_names,
+    {prefix}_functions,
+}};
+/* clang-format on */
 """

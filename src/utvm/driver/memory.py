@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from utvm.codegen.c_graph_main import GRAPH_MEMORY
 from utvm.codegen.c_module import prefix_of
 from utvm.codegen.graph_layout import runtime_memory_bytes
 from utvm.device.elf import ElfImage, Section
@@ -103,7 +104,7 @@ def _arena_names(compiled: Compiled) -> list[str]:
     """The variable that holds intermediate results, if there is one."""
     prefix = prefix_of(compiled.module)
     if compiled.program is not None:
-        return [f"{prefix}_memory"]
+        return [GRAPH_MEMORY]
     return [f"{prefix}_arena"] if compiled.plan.arena_bytes else []
 
 
