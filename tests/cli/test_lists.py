@@ -36,6 +36,21 @@ def test_boards(utvm: Utvm) -> None:
     listed = {b["name"]: b for b in json.loads(utvm("boards", "--json").out)["boards"]}
     assert list(listed) == list(list_boards())
     assert listed["emu_cortex_m4"]["memories"][0]["size_bytes"] == 4 << 20
+    real = listed["nucleo_f746zg"]
+    assert (real["runs_here"], real["detail"]) == (False, "compiles; no transport yet")
+    assert (real["probe"], real["uart"]["tx"]) == ("st-link", "PD8")
+    assert real["flash_command"][0] == "openocd"
+
+
+def test_boards_says_what_cannot_run_here(utvm: Utvm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    listed = {b["name"]: b for b in json.loads(utvm("boards", "--json").out)["boards"]}
+    assert listed["emu_cortex_m4"]["runs_here"] is True
+    without = "compiles; qemu-system-riscv32 is not installed"
+    assert (listed["qemu_riscv32"]["runs_here"], listed["qemu_riscv32"]["detail"]) == (
+        False,
+        without,
+    )
 
 
 def test_doctor_finds_this_installation_healthy(utvm: Utvm) -> None:

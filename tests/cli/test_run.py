@@ -7,6 +7,7 @@ tests/models.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,27 @@ def test_native_run_has_no_cycles(utvm: Utvm, digits: Path, digits_rows: Path) -
     nothing = ("cycles", "instructions", "cycle_model", "flash_bytes", "ram_bytes", "stack_bytes")
     assert [report[key] for key in nothing] == [None] * len(nothing)
     assert all(operator["cycles"] is None for operator in report["operators"])
+
+
+def test_a_qemu_board_counts_nothing(utvm: Utvm, digits: Path, digits_rows: Path) -> None:
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    arguments = ("--input", digits_rows, "--expect", digits_rows, "--board", "mps2_an386")
+    report = json.loads(utvm("run", digits, *arguments, "--json").out)
+    assert set(report) == KEYS
+    assert (report["target"], report["matches"]) == ("cortex-m4", True)
+    nothing = ("cycles", "instructions", "cycle_model", "stack_bytes")
+    assert [report[key] for key in nothing] == [None] * len(nothing)
+    assert report["ram_bytes"]["io"] == 64 + 10, "memory is known: it is read from the program"
+    done = utvm("run", digits, *arguments)
+    assert done.code == 0 and "bit for bit" in done.out and "176,384" in done.out
+
+
+def test_a_real_board_is_refused_in_one_line(utvm: Utvm, digits: Path) -> None:
+    done = utvm("run", digits, "--board", "rpi_pico")
+    assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
+    assert "rpi_pico: there is no transport to this board yet; hint: build it with" in done.err
+    assert "then openocd -f interface/cmsis-dap.cfg -f target/rp2040.cfg" in done.err
 
 
 def test_report_for_people(utvm: Utvm, digits: Path, digits_rows: Path) -> None:

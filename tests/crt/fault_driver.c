@@ -22,7 +22,11 @@ int main(void) {
   case 'u': /* read of an address where nothing is */
     return (int)*(volatile uint32_t *)0xF0000000u;
   case 'i': /* undefined instruction */
+#if defined(__riscv)
+    __asm__ volatile("unimp");
+#else
     __asm__ volatile("udf #7");
+#endif
     return 0;
   case 's':
     return (int)driver_recurse(1000000u + driver_zero[0]);

@@ -6,13 +6,12 @@ optional: a test that wants it skips with a reason where it is missing.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from functools import cache
 from pathlib import Path
 
 import pytest
 
+from utvm.device import qemu as device_qemu
 from utvm.device.crt import crt_include_dir, crt_sources
 from utvm.device.elf import read_elf
 from utvm.device.emulator import EmulatorResult, MemoryRegion, run_elf
@@ -46,6 +45,10 @@ def run(
     board = load_board(board_name)
     if board.run == "host":
         return run_host(program, stream)
+    if board.run == "qemu":
+        target = load_target(board.target)
+        needs_qemu(board)
+        return device_qemu.run_qemu(read_elf(program), board, target, stream).output
     if qemu:
         done = run_qemu(program, board, stream, folder)
         assert done.returncode == 0, done.stderr
@@ -87,17 +90,19 @@ def run_qemu(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``program`` on the board's QEMU machine with semihosting files in ``folder``."""
     assert board.qemu_machine
-    qemu = _qemu()
-    if qemu is None:
-        pytest.skip("qemu-system-arm is not installed")
+    qemu = needs_qemu(board)
     (folder / "utvm_in.bin").write_bytes(stream)
-    command = [qemu, "-M", board.qemu_machine, "-nographic", "-monitor", "none", "-serial", "none"]
+    command = [qemu, "-M", board.qemu_machine, *board.qemu_arguments]
+    command += ["-nographic", "-monitor", "none", "-serial", "none"]
     command += ["-semihosting-config", "enable=on,target=native", "-kernel", str(program)]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=120, check=False
     )
 
 
-@cache
-def _qemu() -> str | None:
-    return shutil.which("qemu-system-arm")
+def needs_qemu(board: Board) -> str:
+    """The board's QEMU program; skips the test where it is not installed."""
+    try:
+        return device_qemu.find_qemu(load_target(board.target))
+    except ToolchainError as error:
+        pytest.skip(str(error))

@@ -10,7 +10,14 @@ import pytest
 from tests.crt.programs import HERE, build, run_qemu
 from utvm.target.board import load_board
 
-BOARDS = ("emu_cortex_m3", "emu_cortex_m4", "emu_cortex_m7")
+BOARDS = (
+    "emu_cortex_m3",
+    "emu_cortex_m4",
+    "emu_cortex_m7",
+    "mps2_an521",
+    "mps3_an547",
+    "qemu_riscv32",
+)
 EXIT_FAULT = 70
 
 

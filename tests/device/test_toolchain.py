@@ -17,10 +17,11 @@ from tests.crt.programs import build, run
 from utvm.device import toolchain as toolchains
 from utvm.device.cache import cache_dir, cached_file, publish
 from utvm.device.crt import crt_include_dir, crt_sources
+from utvm.device.elf import read_elf
 from utvm.device.link import build_elf, memory_script
 from utvm.device.toolchain import check_toolchains, find_toolchain
 from utvm.support.errors import MemoryLimitError, ToolchainError, UtvmError
-from utvm.target.board import list_boards, load_board
+from utvm.target.board import Board, list_boards, load_board
 from utvm.target.target import load_target
 
 HELLO = Path(__file__).parent / "hello.c"
@@ -49,14 +50,32 @@ def compile_text(text: str, board_name: str, toolchain_name: str, folder: Path) 
 @pytest.mark.parametrize("board", list_boards())
 def test_every_board_builds_and_runs(board: str, toolchain: str, tmp_path: Path) -> None:
     program = build(HELLO, board, toolchain, tmp_path)
-    assert run(program, board, STREAM, tmp_path) == hello_output()
+    if load_board(board).run == "probe":
+        check_layout(program, load_board(board))
+    else:
+        assert run(program, board, STREAM, tmp_path) == hello_output()
 
 
-QEMU_BOARDS = [name for name in list_boards() if load_board(name).qemu_machine]
+def check_layout(program: Path, board: Board) -> None:
+    """What cannot run here lies where the board has memory, vectors or start-up first."""
+    sections = [s for s in read_elf(program).sections if s.alloc and s.size]
+    for section in sections:
+        last = section.address + section.size - 1
+        assert any(m.origin <= section.address and last < m.end for m in board.memories), section
+    flash = [s for s in sections if not s.write]
+    assert min(s.address for s in flash) == board.memory("flash").origin
+    assert min(s.address for s in sections if s.write) == board.memory("ram").origin
+
+
+EMULATED_TOO = [
+    name
+    for name in list_boards()
+    if load_board(name).qemu_machine and load_board(name).run == "emulator"
+]
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
-@pytest.mark.parametrize("board", QEMU_BOARDS)
+@pytest.mark.parametrize("board", EMULATED_TOO)
 def test_the_same_program_runs_on_qemu(board: str, toolchain: str, tmp_path: Path) -> None:
     program = build(HELLO, board, toolchain, tmp_path)
     assert run(program, board, STREAM, tmp_path, qemu=True) == hello_output()
@@ -178,6 +197,8 @@ def test_missing_toolchains_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "no program 'arm-none-eabi-gcc' is installed;"
         " hint: apt install gcc-arm-none-eabi, or use the default toolchain zig"
     )
+    with pytest.raises(ToolchainError, match=r"apt install gcc-riscv64-unknown-elf, or"):
+        find_toolchain("gcc", load_target("riscv32imc"))
     with pytest.raises(ToolchainError, match=r"no program 'my-gcc' is installed; hint: use zig"):
         find_toolchain("my-gcc", target)
     monkeypatch.setattr(toolchains, "find_spec", lambda name: None)

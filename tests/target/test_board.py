@@ -1,4 +1,8 @@
-"""Boards: the ones that come with utvm, a board of one's own, and the errors of a broken file."""
+"""Boards: the ones that come with utvm, a board of one's own, and the errors of a broken file.
+
+What is said here of every board is what a board file must say to be of use: addresses of memories,
+where the facts come from, and how programs get there.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from utvm.support.errors import InputError
-from utvm.target.board import Memory, list_boards, load_board, read_board
+from utvm.target.board import PROBES, Memory, list_boards, load_board, read_board
 
 GOOD = """
 title = "A board"
@@ -35,9 +39,41 @@ def write_board(folder: Path, text: str) -> Path:
     return folder
 
 
+EMULATED = ("m0plus", "m3", "m33", "m4", "m7")
+QEMU = (
+    "microbit",
+    "mps2_an385",
+    "mps2_an386",
+    "mps2_an500",
+    "mps2_an521",
+    "mps3_an547",
+    "qemu_riscv32",
+)
+REAL = (
+    "arduino_nano_33_ble",
+    "b_u585i_iot02a",
+    "esp32c3",
+    "nrf52840dk",
+    "nrf5340dk",
+    "nucleo_f746zg",
+    "nucleo_h743zi",
+    "nucleo_l4r5zi",
+    "rpi_pico",
+    "sparkfun_edge",
+    "stm32f746g_disco",
+)
+
+
+def names(run: str) -> list[str]:
+    return [name for name in list_boards() if load_board(name).run == run]
+
+
 def test_the_boards_are_there() -> None:
-    names = ("emu_cortex_m0plus", "emu_cortex_m3", "emu_cortex_m33", "emu_cortex_m4")
-    assert list_boards() == (*names, "emu_cortex_m7", "host")
+    # Subsets: a new board needs no line here.
+    assert set(names("emulator")) >= {f"emu_cortex_{core}" for core in EMULATED}
+    assert set(names("qemu")) >= set(QEMU)
+    assert set(names("probe")) >= set(REAL)
+    assert names("host") == ["host"]
 
 
 @pytest.mark.parametrize("name", list_boards())
@@ -46,11 +82,34 @@ def test_a_board_is_complete(name: str) -> None:
     assert board.name == name
     if board.run == "host":
         assert (board.memories, board.linker_script) == ((), None)
-    else:
-        assert board.memory("flash") == Memory("flash", "flash", 0, 4 << 20)
-        assert board.memory("ram") == Memory("ram", "ram", 0x2000_0000, 4 << 20)
-        assert board.linker_script is not None
-        assert board.clock_hz > 0
+        return
+    assert board.linker_script is not None
+    assert board.clock_hz > 0
+    assert board.memory("ram").size_bytes >= 4 * board.stack_bytes
+    assert board.memory("flash").kind == "flash"
+
+
+@pytest.mark.parametrize("name", [f"emu_cortex_{core}" for core in EMULATED])
+def test_emulated_boards_have_one_memory_map(name: str) -> None:
+    board = load_board(name)
+    assert board.memory("flash") == Memory("flash", "flash", 0, 4 << 20)
+    assert board.memory("ram") == Memory("ram", "ram", 0x2000_0000, 4 << 20)
+
+
+@pytest.mark.parametrize("name", names("probe"))
+def test_a_real_board_says_how_programs_get_there(name: str) -> None:
+    board = load_board(name)
+    assert board.probe in PROBES
+    assert board.flash_command[-1].count("{elf}") == 1
+    assert board.uart is not None and board.uart.baud == 115_200
+    assert board.uart.tx != board.uart.rx
+    assert any(digit in board.source for digit in "0123456789"), "which manual?"
+
+
+def test_tightly_coupled_memories_are_told_apart() -> None:
+    board = load_board("nucleo_h743zi")
+    assert [m.name for m in board.memories if m.tightly_coupled] == ["dtcm", "itcm"]
+    assert board.memory("ram").name == "axi_sram", "the first one is the main one"
 
 
 def test_a_board_is_one_folder_anywhere(tmp_path: Path) -> None:
@@ -76,8 +135,8 @@ def test_an_unknown_board_points_at_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [
-        ('"cortex-m4"', '"cortex-m5"', "field 'target' is wrong; expected one of cortex-m0plus"),
-        ('"cortex_m"', '"riscv"', "field 'port' is wrong; expected one of cortex_m, host"),
+        ('"cortex-m4"', '"cortex-m5"', "field 'target' is wrong; expected one of cortex-m0, "),
+        ('"cortex_m"', '"avr"', "field 'port' is wrong; expected one of cortex_m, host"),
         ("0x8000", '"32K"', "[memory 1]: field 'size_bytes' is wrong; expected a whole number"),
         ("0x8000", "-8", "expected a whole number from 0 to 2^32-1; found -8"),
         ("0x8000", "0x8001", "expected a multiple of 8; found 32769"),
@@ -87,6 +146,21 @@ def test_an_unknown_board_points_at_the_nearest() -> None:
         ('kind = "ram"', 'kind = "flash"', "the board has no memory of kind 'ram'"),
         ("[[memory]]", "[memory]", "the file is not TOML"),
         ("run =", "colour = 'red'\nrun =", "unknown field 'colour'"),
+        (
+            '"emulator"',
+            '"wire"',
+            "field 'run' is wrong; expected one of emulator, host, qemu",
+        ),
+        ('"emulator"', '"qemu"', "field 'qemu_machine' is missing: the board runs on QEMU"),
+        ('"emulator"', '"probe"', "field 'probe' is missing; expected one of st-link, j-link"),
+        (
+            '"emulator"',
+            '"probe"\nprobe = "j-link"\nflash_command = ["pyocd"]',
+            "the flash command names no program; expected '{elf}' in an argument",
+        ),
+        ("run =", 'probe = "ice"\nrun =', "field 'probe' is wrong; expected one of st-link"),
+        ("run =", "uart = 3\nrun =", "field 'uart' is wrong; expected a table; found 3"),
+        ("0x8000", "8\ntightly_coupled = 1", "expected true or false; found 1"),
     ],
 )
 def test_a_broken_file_is_refused(tmp_path: Path, old: str, new: str, text: str) -> None:

@@ -30,7 +30,7 @@ def run_json(report: RunReport) -> Json:
         "max_abs_diff": None if comparison is None else comparison.max_abs_diff,
         "instructions": run.instructions,
         "cycles": run.cycles,
-        "cycle_model": build.options.target.cycle_model or None,
+        "cycle_model": None if run.cycles is None else build.options.target.cycle_model,
         "macs": build.macs,
         **memory_json(build.memory),
         "stack_bytes": run.stack_bytes,

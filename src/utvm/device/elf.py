@@ -1,8 +1,8 @@
 """Reading a linked ELF file: what the emulator loads and what a person reads in a fault message.
 
-In: the path of a 32-bit little-endian Arm ELF file. Out: an ``ElfImage`` with the entry point, the
-loadable segments, the sections and the symbols. Assumes nothing about who linked the file: a
-broken one raises ``DeviceError``. Addresses of functions have the Thumb bit cleared.
+In: the path of a 32-bit little-endian ELF file for Arm or RISC-V. Out: an ``ElfImage`` with the
+entry point, the loadable segments, the sections and the symbols. Assumes nothing about who linked
+the file: a broken one raises ``DeviceError``. Addresses of functions have the Thumb bit cleared.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from utvm.support.errors import DeviceError
 
+_MACHINES = ("EM_ARM", "EM_RISCV")
 _KINDS = {"STT_FUNC": "func", "STT_OBJECT": "object"}
 _MAX_SEGMENT_BYTES = 64 << 20
 
@@ -103,7 +104,7 @@ class ElfImage:
 
 
 def read_elf(path: Path) -> ElfImage:
-    """The program in ``path``; raises ``DeviceError`` when it is not a whole Arm ELF file."""
+    """The program in ``path``; raises ``DeviceError`` when it is not a whole ELF file."""
     try:
         with path.open("rb") as stream:
             elf = ELFFile(stream)
@@ -139,11 +140,11 @@ def read_elf(path: Path) -> ElfImage:
 
 def _check_header(elf: ELFFile, path: Path) -> None:
     machine = elf.header["e_machine"]
-    if machine != "EM_ARM" or elf.elfclass != 32 or not elf.little_endian:
+    if machine not in _MACHINES or elf.elfclass != 32 or not elf.little_endian:
         raise DeviceError(
             "the program is for another processor",
             where=str(path),
-            expected="a 32-bit little-endian Arm ELF file",
+            expected="a 32-bit little-endian ELF file for Arm or RISC-V",
             found=f"{elf.elfclass}-bit {machine}",
             hint="link it with the target's toolchain",
         )
@@ -204,8 +205,8 @@ def _symbols(
     for entry in table.iter_symbols():
         index, kind = entry["st_shndx"], entry["st_info"]["type"]
         name: str = entry.name
-        # "$t", "$d" and the like mark code and data for disassemblers.
-        if not name or name.startswith("$") or index == "SHN_UNDEF":
+        # "$t", "$d" and the like mark code and data for disassemblers, ".L0" a place in a function.
+        if not name or name.startswith(("$", ".L")) or index == "SHN_UNDEF":
             continue
         if kind not in ("STT_FUNC", "STT_OBJECT", "STT_NOTYPE"):
             continue

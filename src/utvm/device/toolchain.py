@@ -40,8 +40,8 @@ COMMON_FLAGS = (
     "-g0",  # debug information would hold paths of this machine
 )
 
-GCC_HINT = "apt install gcc-arm-none-eabi, or use the default toolchain zig"
 ZIG_HINT = "pip install ziglang"
+GCC_LIKE_HINT = "use zig, gcc, or the path of a GCC-like compiler"
 
 
 class Toolchain(Protocol):
@@ -202,9 +202,16 @@ def find_toolchain(name: str | None, target: Target) -> Toolchain:
     if found is None:
         raise ToolchainError(
             f"no program '{printable(program)}' is installed",
-            hint=GCC_HINT if name == "gcc" else "use zig, gcc, or the path of a GCC-like compiler",
+            hint=_gcc_hint(target) if name == "gcc" else GCC_LIKE_HINT,
         )
     return GccToolchain(found, str(name))
+
+
+def _gcc_hint(target: Target) -> str:
+    """The Debian package of the target's GCC is named after the program."""
+    prefix = target.gcc_program.removesuffix("gcc").rstrip("-")
+    package = f"gcc-{prefix}" if prefix else "gcc"
+    return f"apt install {package}, or use the default toolchain zig"
 
 
 def _find_zig() -> Toolchain:

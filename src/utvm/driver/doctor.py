@@ -7,7 +7,6 @@ network of one operator is compiled, linked and run on the emulated board, and o
 from __future__ import annotations
 
 import platform
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 from utvm.device.cache import cache_dir
 from utvm.device.emulator_hooks import load_hooks
 from utvm.device.process import run_tool
+from utvm.device.qemu import find_qemu, qemu_program
 from utvm.device.toolchain import check_toolchains
 from utvm.driver.build import Build, build_graph
 from utvm.driver.load import Model
@@ -26,6 +26,7 @@ from utvm.driver.options import resolve_options
 from utvm.driver.run import run_build
 from utvm.driver.stages import one_operator_graph
 from utvm.support.errors import InternalError, UtvmError
+from utvm.target.target import load_target
 
 NEEDED_PYTHON = (3, 11)
 
@@ -61,7 +62,8 @@ def check_all() -> list[Check]:
         _attempt("emulator hooks", _hooks, "pip install --force-reinstall ziglang unicorn"),
         _attempt("run on emulated cortex-m7", lambda: _run("cortex-m7"), "see the lines above"),
         _attempt("run on this computer", lambda: _run("host"), "see the lines above", needed=False),
-        _qemu(),
+        _qemu("cortex-m4"),
+        _qemu("riscv32imc"),
     ]
 
 
@@ -99,14 +101,12 @@ def _run(target: str) -> str:
     return "built and run" if run.cycles is None else f"built and run, {run.cycles} cycles"
 
 
-def _qemu() -> Check:
-    program = shutil.which("qemu-system-arm")
-    hint = "apt install qemu-system-arm; only tests and QEMU boards use it"
-    if program is None:
-        return Check("qemu-system-arm", False, False, "not installed", hint)
+def _qemu(target: str) -> Check:
+    name, package = qemu_program(load_target(target))
+    hint = f"apt install {package}; only tests and QEMU boards use it"
     return _attempt(
-        "qemu-system-arm",
-        lambda: run_tool([program, "--version"]).splitlines()[0],
+        name,
+        lambda: run_tool([find_qemu(load_target(target)), "--version"]).splitlines()[0],
         hint,
         needed=False,
     )

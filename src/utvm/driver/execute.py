@@ -19,7 +19,7 @@ from utvm.driver.build import Build, build_graph, input_values, output_values
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import BuildOptions
 from utvm.driver.pipeline import Observer
-from utvm.driver.run import Run, run_build
+from utvm.driver.run import Run, check_runnable, run_build
 from utvm.driver.tensors import (
     Comparison,
     Rows,
@@ -69,6 +69,7 @@ def execute(
     notify: Notify = lambda text: None,
 ) -> RunReport:
     """Runs a model as asked."""
+    check_runnable(request.options.board)
     if request.expected is not None and request.inputs is None:
         raise InputError("--expect needs --input", hint="one file may serve as both")
     if request.keep is not None:

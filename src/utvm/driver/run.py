@@ -2,11 +2,12 @@
 
 In: a ``Build`` and rows of inputs. Out: a ``Run`` with the outputs, row by row, and the cost per
 invocation: the median over the rows (the lower one of two), for the network and for every operator.
-A native program has no instruction or cycle counts.
+Only the emulator counts instructions and cycles; elsewhere these costs are None.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median_low
@@ -17,12 +18,14 @@ from utvm.codegen.c_module import kernel_symbol
 from utvm.device.elf import ElfImage
 from utvm.device.emulator import EmulatorResult, FunctionCost, MemoryRegion, run_elf
 from utvm.device.host import run_host
+from utvm.device.qemu import run_qemu
 from utvm.driver.build import Build
 from utvm.driver.tensors import Rows
 from utvm.ir.graph import Graph, Value
 from utvm.ir.loop import Function
-from utvm.support.errors import DeviceError, InputError, InternalError
+from utvm.support.errors import DeviceError, InputError, InternalError, UnsupportedError
 from utvm.support.text import printable
+from utvm.target.board import Board
 
 Progress = Callable[[int], None]
 """Told now and then how many instructions have been emulated."""
@@ -58,14 +61,34 @@ class Run:
         return len(self.outputs[0])
 
 
+def check_runnable(board: Board) -> None:
+    """Refuses a board that nothing here can run programs on."""
+    if board.run != "probe":
+        return
+    raise UnsupportedError(
+        "there is no transport to this board yet",
+        where=board.name,
+        hint=f"build it with utvm compile MODEL --board {board.name} -o OUT and make -C OUT, then "
+        + flash_line(board, "OUT/standalone/model.elf"),
+    )
+
+
+def flash_line(board: Board, elf: str) -> str:
+    """The command that writes the program ``elf`` to the board."""
+    return shlex.join(part.replace("{elf}", elf) for part in board.flash_command)
+
+
 def run_build(build: Build, inputs: Rows, progress: Progress | None = None) -> Run:
     """Runs ``build`` once per row of ``inputs``."""
+    target, board = build.options.target, build.options.board
+    check_runnable(board)
     rows = len(inputs[0])
     stream = _to_stream(inputs, rows)
     _check_stream(rows * sum(v.type.size_bytes for v in build.outputs), "outputs")
     if build.image is None:
-        raw = run_host(build.program, stream)
-        return Run(_from_stream(raw, build.outputs, rows), _operators(build, ()), None, None, None)
+        return _uncounted(build, run_host(build.program, stream), rows)
+    if board.run == "qemu":
+        return _uncounted(build, run_qemu(build.image, board, target, stream).output, rows)
     result = _emulate(build, build.image, stream, progress)
     raw = result.files.get("utvm_out.bin", b"")
     if len(result.invocations) != rows:
@@ -77,6 +100,11 @@ def run_build(build: Build, inputs: Rows, progress: Progress | None = None) -> R
         median_low(invocation.cycles for invocation in result.invocations),
         result.stack_bytes,
     )
+
+
+def _uncounted(build: Build, raw: bytes, rows: int) -> Run:
+    """A run on a device that tells outputs and no costs."""
+    return Run(_from_stream(raw, build.outputs, rows), _operators(build, ()), None, None, None)
 
 
 def _emulate(

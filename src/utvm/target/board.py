@@ -2,7 +2,8 @@
 
 In goes the name of a folder in ``boards/``, or the path of a folder elsewhere; out comes a frozen
 ``Board`` read from its ``board.toml``. A new board is one new folder and edits nothing else. The
-memories never overlap; a board with port 'host' has none, because the program is a native one.
+memories never overlap; a board with port 'host' has none, because the program is a native one. The
+first memory of each kind is the main one, which holds the program.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ BOARDS = Path(__file__).parents[1] / "boards"
 CRT_PORTS = Path(__file__).parents[1] / "crt" / "port"
 
 MEMORY_KINDS = ("flash", "ram")
-RUN_KINDS = ("emulator", "host")
+RUN_KINDS = {
+    "emulator": "the emulator inside utvm",
+    "host": "this computer",
+    "qemu": "QEMU, with the machine 'qemu_machine'",
+    "probe": "the real board, behind a debug probe",
+}
+PROBES = ("st-link", "j-link", "cmsis-dap", "usb-jtag")
 
 
 @dataclass(frozen=True)
@@ -30,11 +37,22 @@ class Memory:
     kind: str  # one of MEMORY_KINDS
     origin: int
     size_bytes: int
+    tightly_coupled: bool = False  # beside the core, without wait states or cache
 
     @property
     def end(self) -> int:
         """The address behind the last byte."""
         return self.origin + self.size_bytes
+
+
+@dataclass(frozen=True)
+class Uart:
+    """The serial port that the board brings out; pins are named as its manual names them."""
+
+    instance: str
+    baud: int
+    tx: str
+    rx: str
 
 
 @dataclass(frozen=True)
@@ -46,12 +64,16 @@ class Board:
     source: str  # where the facts come from
     target: str  # name of the board's target
     port: str  # folder of crt/port with the platform functions
-    run: str  # one of RUN_KINDS
+    run: str  # a key of RUN_KINDS
     memories: tuple[Memory, ...]
-    clock_hz: int  # 0: unknown
+    clock_hz: int  # the fastest that the source allows; 0: unknown
     stack_bytes: int  # what the linker reserves
     linker_script: Path | None  # None: a native program
     qemu_machine: str  # QEMU machine that runs the same ELF file; empty: none
+    qemu_arguments: tuple[str, ...] = ()  # what that machine needs besides
+    uart: Uart | None = None
+    probe: str = ""  # one of PROBES; empty: no debug probe
+    flash_command: tuple[str, ...] = ()  # writes '{elf}' to the board
 
     def memory(self, kind: str) -> Memory:
         """The main memory of a kind: the first one listed."""
@@ -77,24 +99,53 @@ def read_board(folder: Path) -> Board:
     """The board that ``folder/board.toml`` describes; its name is the folder's name."""
     fields = read_fields(folder / "board.toml")
     port = fields.choice("port", sorted(path.name for path in CRT_PORTS.iterdir()))
-    memories = tuple(_read_memory(table) for table in fields.tables("memory"))
     board = Board(
         name=folder.resolve().name,
         title=fields.text("title"),
         source=fields.text("source"),
         target=fields.choice("target", list_targets()),
         port=port,
-        run=fields.choice("run", RUN_KINDS),
-        memories=memories,
+        run=fields.choice("run", tuple(RUN_KINDS)),
+        memories=tuple(_read_memory(table) for table in fields.tables("memory")),
         clock_hz=fields.integer("clock_hz", 0),
         stack_bytes=fields.integer("stack_bytes", 8192, multiple_of=8),
         linker_script=_linker_script(fields, folder, port),
         qemu_machine=fields.text("qemu_machine", ""),
+        qemu_arguments=fields.texts("qemu_arguments"),
+        uart=_read_uart(fields.optional_table("uart")),
+        probe=fields.choice("probe", ("", *PROBES), ""),
+        flash_command=fields.texts("flash_command"),
     )
     if board.linker_script is not None:
-        _check_memories(fields, memories)
+        _check_memories(fields, board.memories)
+    _check_run(fields, board)
     fields.finish()
     return board
+
+
+def _read_uart(fields: Fields | None) -> Uart | None:
+    if fields is None:
+        return None
+    uart = Uart(
+        instance=fields.text("instance"),
+        baud=fields.integer("baud"),
+        tx=fields.text("tx"),
+        rx=fields.text("rx"),
+    )
+    fields.finish()
+    return uart
+
+
+def _check_run(fields: Fields, board: Board) -> None:
+    """A way to run programs needs what it works with."""
+    if board.run == "qemu" and not board.qemu_machine:
+        raise fields.error("field 'qemu_machine' is missing: the board runs on QEMU")
+    if board.run != "probe":
+        return
+    if not board.probe:
+        raise fields.error("field 'probe' is missing", expected=f"one of {', '.join(PROBES)}")
+    if "{elf}" not in " ".join(board.flash_command):
+        raise fields.error("the flash command names no program", expected="'{elf}' in an argument")
 
 
 def _read_memory(fields: Fields) -> Memory:
@@ -106,6 +157,7 @@ def _read_memory(fields: Fields) -> Memory:
         kind=fields.choice("kind", MEMORY_KINDS),
         origin=fields.integer("origin", multiple_of=8),
         size_bytes=fields.integer("size_bytes", multiple_of=8),
+        tightly_coupled=fields.flag("tightly_coupled"),
     )
     fields.finish()
     return memory

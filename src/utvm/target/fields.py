@@ -29,11 +29,11 @@ class Fields:
             raise self._wrong(name, "a string", value)
         return value
 
-    def choice(self, name: str, choices: Sequence[str]) -> str:
+    def choice(self, name: str, choices: Sequence[str], default: str | None = None) -> str:
         """A string out of ``choices``."""
-        value = self.text(name)
+        value = self.text(name, default)
         if value not in choices:
-            raise self._wrong(name, f"one of {', '.join(choices)}", value)
+            raise self._wrong(name, f"one of {', '.join(filter(None, choices))}", value)
         return value
 
     def integer(self, name: str, default: int | None = None, *, multiple_of: int = 1) -> int:
@@ -43,6 +43,13 @@ class Fields:
             raise self._wrong(name, "a whole number from 0 to 2^32-1", value)
         if value % multiple_of:
             raise self._wrong(name, f"a multiple of {multiple_of}", value)
+        return value
+
+    def flag(self, name: str) -> bool:
+        """True or false; false when the field is missing."""
+        value = self._take(name, False)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false", value)
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -58,6 +65,10 @@ class Fields:
         if not isinstance(value, dict):
             raise self._wrong(name, "a table", value)
         return Fields(value, f"{self._where}[{printable(name)}]")
+
+    def optional_table(self, name: str) -> Fields | None:
+        """A sub-table, or None where there is none."""
+        return self.table(name) if name in self._rest else None
 
     def tables(self, name: str) -> tuple[Fields, ...]:
         """A list of sub-tables, empty when the field is missing."""

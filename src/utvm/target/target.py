@@ -35,7 +35,7 @@ class Target:
     title: str
     source: str  # where the facts come from
     cpu: str  # as compilers and the emulator name it
-    arch: str  # 'armv7e-m', ...; 'native' is the machine that utvm runs on
+    arch: str  # 'armv7e-m', 'rv32imc'; 'native' is the machine that utvm runs on
     features: frozenset[str]  # keys of FEATURES
     cycle_model: str  # one of CYCLE_MODELS; empty: cycles are not modelled
     default_board: str
