@@ -29,14 +29,10 @@ static int32_t graph_copy(const DLTensor *to, const DLTensor *from) {
 }
 
 int32_t TVMGraphRuntime_GetInput(TVMGraphRuntime *graph, const char *name, DLTensor **tensor) {
-  size_t bytes = 0;
   if (graph == NULL || name == NULL || tensor == NULL) {
     return TVM_ERROR_ARGUMENT;
   }
-  while (name[bytes] != '\0') {
-    bytes++;
-  }
-  *tensor = graph_find_input(graph, name, bytes);
+  *tensor = graph_find_input(graph, name, registry_name_bytes(name));
   return *tensor == NULL ? TVM_ERROR_NAME : TVM_OK;
 }
 

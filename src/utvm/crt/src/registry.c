@@ -3,9 +3,10 @@
 
 #include "utvm/mem.h"
 
-static size_t registry_name_bytes(const char *name) {
+size_t registry_name_bytes(const char *name) {
   size_t bytes = 0;
-  while (name[bytes] != '\0') {
+  /* The bound also keeps compilers from making a call of strlen of this, which may not exist. */
+  while (bytes < REGISTRY_MAX_NAME_BYTES && name[bytes] != '\0') {
     bytes++;
   }
   return bytes;
