@@ -2,7 +2,8 @@
  *
  * Built with sanitizers: any access outside of a buffer ends the program. Arguments: a seed and the
  * number of sessions. Prints how many requests were answered, so that a run that reached nothing is
- * seen. With -DLIBFUZZER it is a target of libFuzzer instead, whose bytes are the stream. */
+ * seen. With -DLIBFUZZER it is a target of libFuzzer instead: its bytes are lengths and payloads of
+ * requests, and then also the stream itself. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,6 +93,7 @@ static int32_t stream_put(void *context, const uint8_t *data, size_t bytes) {
   return 0;
 }
 
+#if !defined(LIBFUZZER)
 static uint32_t random_number(const Host *host) {
   static const uint32_t numbers[] = {0, 1, 2, 4, 8, 16, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
   return random_below(3) == 0 ? (uint32_t)host->address
@@ -178,6 +180,7 @@ static void damage(Stream *stream) {
     }
   }
 }
+#endif
 
 /* A server with heap memory of exact sizes, so that the sanitizer sees every step beyond them. */
 typedef struct {
@@ -242,8 +245,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   Host host;
   random_state = 1;
   device_open(&device, &host);
+  device.server.config.port.cycles = NULL; /* no timing: it repeats as often as it is asked to */
   say_hello(&device);
-  (void)TVMRpcServer_Receive(&device.server, data, bytes);
+  while (bytes > 1) {
+    Stream stream = {{0}, 0};
+    const TVMRpcPort port = {&stream, no_read, stream_put, NULL, 0};
+    const size_t rest = bytes - 1;
+    TVMRpcHeader header = {TVM_RPC_REQUEST, 0, host.session, device.server.sequence + 1};
+    header.payload_bytes = rest < data[0] ? (uint32_t)rest : data[0];
+    (void)TVMRpcFrame_Write(&port, &header, data + 1);
+    if (TVMRpcServer_Receive(&device.server, stream.bytes, stream.used) != TVM_OK ||
+        TVMRpcServer_Receive(&device.server, data, bytes) != TVM_OK) {
+      break;
+    }
+    data += 1 + header.payload_bytes;
+    bytes = rest - header.payload_bytes;
+  }
   device_close(&device);
   return 0;
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.rpc.programs import HERE, build_sanitized
-from utvm.device.crt import CRT
+from utvm.device.crt import CRT, crt_include_dir
 from utvm.device.rpc_frame import MAX_PAYLOAD, Frame, FrameReader, encode
 
 U32 = st.integers(0, 2**32 - 1)
@@ -95,3 +98,24 @@ def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:
         replies, succeeded = map(int, done.stdout.split())
         assert replies > 200_000, "most requests reach the server"
         assert succeeded > 50_000, "and many are right"
+
+
+def test_libfuzzer_finds_nothing(tmp_path: Path) -> None:
+    names = ["clang", *(f"clang-{version}" for version in range(22, 13, -1))]
+    clang = next(filter(None, map(shutil.which, names)), None)
+    if clang is None:
+        pytest.skip("needs clang with libFuzzer")
+    program = tmp_path / "fuzz"
+    flags = ["-DLIBFUZZER", "-fsanitize=fuzzer,address,undefined", "-O1", "-g"]
+    command = [clang, *flags, "-fno-sanitize-recover=all", f"-I{crt_include_dir()}", f"-I{HERE}"]
+    command += [str(HERE / "fuzz.c"), *map(str, RPC_SOURCES), "-o", str(program)]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    if built.returncode != 0 and "fuzzer" in built.stderr:
+        pytest.skip("this clang has no libFuzzer")
+    assert built.returncode == 0, built.stderr
+    seconds = os.environ.get("UTVM_FUZZ_SECONDS", "10")
+    limits = [f"-max_total_time={seconds}", "-max_len=2048", "-seed=1", "-timeout=10"]
+    done = subprocess.run(
+        [program, *limits], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
