@@ -32,7 +32,7 @@ def test_every_call_runs_once(connect: Callable[[], ProcessStream], seed: int, r
         noisy.quiet = True
         statistics = session.statistics()
         assert statistics.calls == 30
-        assert rate > 0 or (statistics.damaged_frames, statistics.repeated_frames) == (0, 0)
+        assert rate > 0 or statistics.damaged_frames == 0
 
 
 def test_noise_is_seen_and_survived(connect: Callable[[], ProcessStream]) -> None:
