@@ -14,7 +14,7 @@ from tests.crt.programs import needs_qemu
 from utvm.driver.build import build_model
 from utvm.driver.inspect import inspect_model
 from utvm.driver.load import load_model
-from utvm.driver.options import resolve_options
+from utvm.driver.options import EXECUTORS, resolve_options
 from utvm.driver.run import run_build
 from utvm.driver.tensors import compare, read_expected, read_inputs
 from utvm.support.errors import MemoryLimitError, UnsupportedError
@@ -27,9 +27,12 @@ NETWORKS = ("mlperf_ad01_int8", "mlperf_kws_int8")
 TOO_SMALL = "microbit"
 
 
-def check_outputs(model: Path, golden: Path, board: str, folder: Path) -> None:
+def check_outputs(
+    model: Path, golden: Path, board: str, folder: Path, executor: str = "aot"
+) -> None:
     """The program's outputs are those of ``golden``; nothing is counted on QEMU."""
-    build = build_model(load_model(model), resolve_options(board=board), folder)
+    options = resolve_options(board=board, executor=executor)
+    build = build_model(load_model(model), options, folder)
     needs_qemu(build.options.board)
     inputs = read_inputs(golden, build.inputs)
     run = run_build(build, inputs)
@@ -39,9 +42,10 @@ def check_outputs(model: Path, golden: Path, board: str, folder: Path) -> None:
     assert all(op.cycles is None and op.instructions is None for op in run.operators)
 
 
+@pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("board", QEMU)
-def test_digits_on_qemu(board: str, tmp_path: Path) -> None:
-    check_outputs(DIGITS / "digits.tflite", DIGITS / "digits_test.npz", board, tmp_path)
+def test_digits_on_qemu(board: str, executor: str, tmp_path: Path) -> None:
+    check_outputs(DIGITS / "digits.tflite", DIGITS / "digits_test.npz", board, tmp_path, executor)
 
 
 @pytest.mark.slow
