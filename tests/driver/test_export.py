@@ -48,12 +48,14 @@ def answers(build: Build) -> None:
     assert compare(run.outputs, (expected[:ROWS],)).matches
 
 
+@pytest.mark.parametrize("executor", ["aot", "graph"])
 @pytest.mark.parametrize("compiler", ["gcc", "zig"])
 def test_bundle_builds_with_make(
-    bundle: Bundle, model: Model, tmp_path: Path, compiler: str
+    model: Model, tmp_path: Path, compiler: str, executor: str
 ) -> None:
     if not shutil.which("make") or (compiler == "gcc" and not shutil.which("arm-none-eabi-gcc")):
         pytest.skip("needs make and arm-none-eabi-gcc")
+    bundle = export_model(model, *resolve_board("cortex-m4", None), executor)
     write_bundle(bundle, tmp_path / "bundle")
     make = ["make", f"COMPILER={compiler}", f"ZIG={sys.executable} -m ziglang"]
     done = subprocess.run(
@@ -61,15 +63,16 @@ def test_bundle_builds_with_make(
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    build = build_model(model, resolve_options("cortex-m4"), tmp_path)
+    build = build_model(model, resolve_options("cortex-m4", executor=executor), tmp_path)
     program = tmp_path / "bundle" / "standalone" / "model.elf"
     answers(dataclasses.replace(build, program=program, image=read_elf(program)))
 
 
-def test_native_bundle_builds_with_make(model: Model, tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["aot", "graph"])
+def test_native_bundle_builds_with_make(model: Model, tmp_path: Path, executor: str) -> None:
     if not shutil.which("make") or not shutil.which("gcc"):
         pytest.skip("needs make and gcc")
-    write_bundle(export_model(model, *resolve_board("host", None), "aot"), tmp_path / "bundle")
+    write_bundle(export_model(model, *resolve_board("host", None), executor), tmp_path / "bundle")
     subprocess.run(["make", "-s"], cwd=tmp_path / "bundle", check=True)
     build = build_model(model, resolve_options("host"), tmp_path)
     answers(dataclasses.replace(build, program=tmp_path / "bundle" / "standalone" / "model.elf"))
@@ -107,11 +110,18 @@ def test_metadata_tells_the_memory(bundle: Bundle, model: Model, tmp_path: Path)
     )
 
 
-def test_layout_is_that_of_the_specification(bundle: Bundle, tmp_path: Path) -> None:
+@pytest.mark.parametrize("executor", ["aot", "graph"])
+def test_layout_is_that_of_the_specification(model: Model, executor: str) -> None:
     """Every path of the bundle stands in SPEC.md, and every row of SPEC.md in the bundle."""
+    bundle = export_model(model, *resolve_board("cortex-m4", None), executor)
     spec = (FOLDER.parents[1] / "SPEC.md").read_text(encoding="utf-8")
-    rows = [line.split("|")[1] for line in spec.splitlines() if line.startswith("| `")]
+    files = spec[spec.index("## Files") : spec.index("## metadata.json")]
+    common, graph_only = files.split("### With `--executor graph`")
+    text = common + graph_only if executor == "graph" else common
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
     patterns = [row.strip().strip("`").replace("<name>", "digits") for row in rows]
+    if executor == "graph":
+        patterns.remove("codegen/host/src/tvmgen_digits_run.c")
     unmatched = set(bundle.files) | {"metadata.json"}
     for pattern in patterns:
         found = {name for name in unmatched if Path(name).match(pattern)}
