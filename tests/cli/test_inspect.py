@@ -116,3 +116,27 @@ def test_native_program_has_no_flash(utvm: Utvm, digits: Path) -> None:
     done = utvm("inspect", digits, "--target", "host")
     assert "flash and RAM are those of this computer" in done.out
     assert json.loads(utvm("inspect", digits, "--target", "host", "--json").out)["fits"] is True
+
+
+@pytest.fixture
+def wrong_scale(tmp_path: Path) -> Path:
+    """A LOGISTIC with an output scale that its kernels do not have, behind a RELU."""
+    builder = ModelBuilder()
+    x = builder.tensor((1, 4), np.int8, 0.5, 0)
+    y = builder.tensor((1, 4), np.int8, 0.5, 0)
+    z = builder.tensor((1, 4), np.int8, 0.25, 0)
+    builder.op("RELU", [x], [y])
+    builder.op("LOGISTIC", [y], [z])
+    path = tmp_path / "model.tflite"
+    path.write_bytes(builder.build([x], [z]))
+    return path
+
+
+def test_what_only_legalization_knows_is_listed(utvm: Utvm, wrong_scale: Path) -> None:
+    """Inspect never says yes where run says no."""
+    report = json.loads(utvm("inspect", wrong_scale, "--json").out)
+    assert [operator["supported"] for operator in report["operators"]] == [True, False]
+    assert report["operators"][1]["reason"] == ("LOGISTIC has a fixed output scale; expected 1/256")
+    result = utvm("run", wrong_scale)
+    assert result.code == 1
+    assert "LOGISTIC #1: LOGISTIC has a fixed output scale; expected 1/256" in result.err

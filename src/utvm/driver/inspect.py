@@ -9,6 +9,7 @@ program that does not fit its board is linked again with room enough, to say how
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from utvm.importers.tflite import list_operators
 from utvm.importers.tflite_model import Tensor, read_model
 from utvm.ir.graph import Graph, Node, Quantization, Value
 from utvm.op.registry import find_op
+from utvm.passes.fold_constants import fold_constants
+from utvm.passes.legalize import legalize_alone
 from utvm.support.errors import MemoryLimitError, UnsupportedError
 from utvm.support.text import printable
 from utvm.target.board import Board
@@ -77,7 +80,7 @@ def inspect_model(model: Model, options: BuildOptions) -> Inspection:
     failed = [operator for operator in operators if not operator.supported]
     if failed:
         inputs, outputs = _tflite_tensors(model)
-        problem = f"{len(failed)} of {len(operators)} operators are not supported"
+        problem = _problem(failed, operators)
         return Inspection(model, options, inputs, outputs, operators, problem, None, None)
     graph = import_model(model)
     operators = _with_macs(operators, graph) if operators else _graph_operators(graph)
@@ -85,8 +88,40 @@ def inspect_model(model: Model, options: BuildOptions) -> Inspection:
     try:
         build, fits = _build(model, graph, options)
     except UnsupportedError as error:
-        return Inspection(model, options, inputs, outputs, operators, str(error), None, None)
+        tflite = model.kind == "tflite"
+        keys = [f"{op.name} #{op.index}" for op in operators] if tflite else _keys(graph.nodes)
+        operators = _with_reasons(operators, keys, graph)
+        failed = [operator for operator in operators if not operator.supported]
+        problem = _problem(failed, operators) if failed else str(error)
+        return Inspection(model, options, inputs, outputs, operators, problem, None, None)
     return Inspection(model, options, inputs, outputs, operators, "", build, fits)
+
+
+def _problem(failed: Sequence[OperatorLine], operators: Sequence[OperatorLine]) -> str:
+    return f"{len(failed)} of {len(operators)} operators are not supported"
+
+
+def _keys(nodes: Sequence[Node]) -> list[str]:
+    """Where each node came from: what stays the same while passes rewrite the graph."""
+    return [node.source or node.outputs[0] for node in nodes]
+
+
+def _with_reasons(
+    operators: tuple[OperatorLine, ...], keys: Sequence[str], graph: Graph
+) -> tuple[OperatorLine, ...]:
+    """Operators that can be imported, but not legalized, with the reason; ``keys`` names them."""
+    reasons: dict[str, str] = {}
+    folded = fold_constants(graph, find_op)
+    for key, node in zip(_keys(folded.nodes), folded.nodes, strict=True):
+        try:
+            legalize_alone(folded, node, find_op)
+        except UnsupportedError as error:
+            error.where = ""
+            reasons[key] = str(error)
+    return tuple(
+        replace(op, supported=key not in reasons, reason=reasons.get(key, ""))
+        for op, key in zip(operators, keys, strict=True)
+    )
 
 
 def _build(model: Model, graph: Graph, options: BuildOptions) -> tuple[Build, bool]:

@@ -39,6 +39,13 @@ def legalize(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
     return graph
 
 
+def legalize_alone(graph: Graph, node: Node, find_op: Callable[[str], Op]) -> Graph:
+    """One node of ``graph`` in plain operators: to find out which ones hinder."""
+    inputs = tuple(name for name in dict.fromkeys(node.inputs) if name not in graph.constants)
+    alone = replace(graph, inputs=inputs, outputs=node.outputs).with_nodes((node,))
+    return legalize(alone, find_op)
+
+
 def _round(graph: Graph, find_op: Callable[[str], Op]) -> tuple[Graph, bool]:
     builder = GraphBuilder(graph.name, find_op)
     changed = False
