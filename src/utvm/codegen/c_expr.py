@@ -145,6 +145,10 @@ class ExprPrinter:
         return f"({dtype.c_name}){inner}", UNARY
 
 
+# Half a unit above the largest float: what a conversion rounds to infinity.
+_BEYOND_FLOATS = 2.0**128 - 2.0**103
+
+
 def literal(value: int | float, dtype: DType) -> str:
     """A C literal of the given type."""
     if dtype.is_float:
@@ -160,11 +164,9 @@ def literal(value: int | float, dtype: DType) -> str:
 def _float_literal(value: float) -> str:
     if math.isnan(value):
         return "(0.0f / 0.0f)"
-    with np.errstate(over="ignore"):
-        single = np.float32(value)
-    if math.isinf(single):
+    if abs(value) >= _BEYOND_FLOATS:
         return "(1.0f / 0.0f)" if value > 0 else "(-1.0f / 0.0f)"
-    text = f"{single:.9g}"
+    text = f"{np.float32(value):.9g}"
     if not any(mark in text for mark in ".e"):
         text += ".0"
     return f"{text}f"

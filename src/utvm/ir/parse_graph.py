@@ -36,7 +36,7 @@ from utvm.ir.verify_graph import (
 from utvm.support.errors import ModelError, UtvmError
 from utvm.support.text import printable
 
-MAX_NODES = 65536
+MAX_NODES = 4096
 T = TypeVar("T")
 _NOTHING: Mapping[str, np.ndarray] = {}
 

@@ -14,6 +14,9 @@ from utvm.ir.loop import Binary, Expr, Imm, Let, Load, Select, Stmt, Var
 from utvm.ir.rewrite import fold
 from utvm.op.definition import Definition, cast
 
+MOST_COUNT = 1 << 16
+"""Windows with more elements keep the division."""
+
 RECIPROCAL_BITS = 23
 """The most for which 255.5 times a reciprocal of 1 stays below 2^31."""
 
@@ -49,7 +52,7 @@ def average(
             total = bind("total", total)
             away = total + Select(Binary("<", total, Imm(0)), fold(Imm(0) - half), half)
         total = away
-    reciprocal = _reciprocal(d, count, np.multiply.outer(*counts))
+    reciprocal = _reciprocal(d, count, np.multiply.outer(*map(np.unique, counts)))
     if reciprocal is None:
         return tuple(statements), Binary("/", total, count)
     if signed:
@@ -74,6 +77,8 @@ def _reciprocal(d: Definition, count: Expr, counts: np.ndarray) -> Expr | None:
     towards zero as long as ``|dividend| * (reciprocal * count - 2^23) < 2^23`` and the product fits
     32 bits. A power of two is left to the compiler, which knows that division well.
     """
+    if counts.max() > MOST_COUNT:
+        return None
     dtype = d.output.dtype
     most = max(abs(dtype.minimum), dtype.maximum)
     one = 1 << RECIPROCAL_BITS

@@ -30,7 +30,8 @@ class ClipAttrs(Attrs):
 def _infer(inputs: Types, attrs: ClipAttrs) -> tuple[TensorType, ...]:
     (x,) = infer_unary(inputs, attrs)
     bounds = (attrs.low, attrs.high)
-    expect(not any(map(math.isnan, bounds)), "a bound is not a number", found=bounds)
+    bounded = attrs.low < math.inf and attrs.high > -math.inf
+    expect(bounded, "a bound is not a number or lets nothing through", found=bounds)
     if x.dtype.is_integer:
         whole = all(math.isinf(bound) or bound == int(bound) for bound in bounds)
         expect(whole, "bounds of integers are whole numbers", found=bounds)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -21,7 +22,10 @@ from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Definition
 from utvm.op.quantized import quant_of
+from utvm.support.errors import UnsupportedError
 
+# As many loop nests as one kernel may have: four axes with both borders make 81.
+MOST_PIECES = 81
 MODES = ("constant", "reflect", "symmetric")
 
 
@@ -50,6 +54,15 @@ def _infer(inputs: Types, attrs: PadAttrs) -> tuple[TensorType, ...]:
         for size, border in zip(x.shape * 2, sides, strict=True):
             most = size - (attrs.mode == "reflect")
             expect(border <= most, "a mirrored border exceeds the tensor", str(most), border)
+        pieces = prod(
+            1 + sum(map(bool, pair)) for pair in zip(attrs.before, attrs.after, strict=True)
+        )
+        if pieces > MOST_PIECES:
+            raise UnsupportedError(
+                "too many axes have mirrored borders",
+                expected=f"at most {MOST_PIECES} pieces of the result",
+                found=str(pieces),
+            )
     if attrs.value is not None:
         _expect_element(attrs.value, x.dtype)
     shape = zip(attrs.before, x.shape, attrs.after, strict=True)

@@ -19,6 +19,9 @@ from utvm.op.fixed_point import Int64Array, int64_of
 from utvm.op.fixed_point_linear import LinearForm, linear_form
 from utvm.op.requantize_linear import RequantizeLinearAttrs
 
+# The search holds some thousand numbers per channel.
+MOST_CHANNELS = 4096
+
 
 @dataclass(frozen=True)
 class Rescale:
@@ -59,9 +62,9 @@ def emit_linear(
 
     ``by_sign`` allows a second addend for negative accumulators, which costs three instructions.
     """
-    if rescale.dtype.bits > 8:
-        return None
     channels = max(len(rescale.scales), len(acc_range[0]))
+    if rescale.dtype.bits > 8 or channels > MOST_CHANNELS:
+        return None
     scales = tuple(np.broadcast_to(np.array(rescale.scales), channels).tolist())
     form = linear_form(
         rescale.function, scales, acc_range, rescale.zero_point, rescale.low, rescale.high

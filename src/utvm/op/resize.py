@@ -17,7 +17,6 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import INT32, Binary, Cast, Expr, Imm, Let, Load, Select, Stmt, Var
-from utvm.ir.verify_graph import MAX_ELEMENTS
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.definition import Definition, cast, grid
 from utvm.op.quantize_resize import (
@@ -33,6 +32,9 @@ from utvm.op.quantize_resize import (
 
 BILINEAR_TYPES = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32)
 FLOAT = DType.FLOAT32
+MOST_SIZE = 1 << 16
+"""Rows or columns of a result: each has its entry in a table."""
+
 ONE_BITS = 10
 """Weights of integers count in 1/2^10, so products of two in 1/2^20."""
 
@@ -59,7 +61,8 @@ def _infer(inputs: Types, attrs: ResizeAttrs) -> tuple[TensorType, ...]:
     x = inputs[0]
     expect(len(x.shape) == 4 and x.elements > 0, "an image to resize is NHWC", "rank 4", x)
     expect(min(attrs.size) >= 1, "the size is not positive", found=attrs.size)
-    expect(max(attrs.size) <= MAX_ELEMENTS, "the size is too large", found=attrs.size)
+    expect(max(attrs.size) <= MOST_SIZE, "the size is too large", f"at most {MOST_SIZE}",
+           attrs.size)  # fmt: skip
     return (TensorType((x.shape[0], *attrs.size, x.shape[3]), x.dtype),)
 
 

@@ -15,7 +15,7 @@ from utvm.ir.graph import Graph, Node, is_quantized
 from utvm.op.base import Op
 from utvm.passes.eliminate_dead import eliminate_dead
 
-LIMIT_BYTES = 1 << 24
+LIMIT_BYTES, LIMIT_TOTAL_BYTES = 1 << 24, 1 << 26
 # Windows and matrix products: how many pairs of an operand's and a result's elements there may be.
 LIMIT_PAIRS = 1 << 26
 
@@ -24,12 +24,16 @@ def fold_constants(graph: Graph, find_op: Callable[[str], Op]) -> Graph:
     """The graph with computable nodes replaced by constants, and without what only fed them."""
     constants = dict(graph.constants)
     kept = []
+    total_bytes = 0
     for node in graph.nodes:
         op = find_op(node.op)
         known = all(name in constants for name in node.inputs)
-        if not (known and op.reference) or is_quantized(graph, node) or not _is_small(graph, node):
+        size_bytes = sum(value.type.size_bytes for value in graph.outputs_of(node))
+        small = _is_small(graph, node) and total_bytes + size_bytes <= LIMIT_TOTAL_BYTES
+        if not (known and small and op.reference) or is_quantized(graph, node):
             kept.append(node)
             continue
+        total_bytes += size_bytes
         with np.errstate(all="ignore"):  # infinities and NaN are values like others
             results = op.reference([constants[name] for name in node.inputs], node.attrs)
         for value, result in zip(graph.outputs_of(node), results, strict=True):

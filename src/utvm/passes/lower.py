@@ -33,8 +33,10 @@ from utvm.ir.loop import (
 from utvm.ir.rewrite import simplify_body
 from utvm.op.base import Op
 from utvm.op.definition import Definition, Element, Index, grid
+from utvm.support.errors import UnsupportedError
 
 FindOp = Callable[[str], Op]
+MAX_TABLE = 1 << 20
 
 
 def lower(graph: Graph, find_op: FindOp) -> Module:
@@ -182,6 +184,13 @@ class _KernelLowering:
 
     def table(self, name: str, data: np.ndarray) -> Buffer:
         """A constant array that an operator computed for this kernel."""
+        if data.size > MAX_TABLE:
+            raise UnsupportedError(
+                "the operator needs too large a table",
+                where=self.nodes[0].source or self.name,
+                expected=f"at most {MAX_TABLE} elements",
+                found=str(data.size),
+            )
         buffer = self.pool.add(np.ascontiguousarray(data), f"{self.name}_{name}")
         self.constants[buffer.name] = buffer
         return buffer
