@@ -71,6 +71,7 @@ def sized(size: tuple[int, int], padding: tuple[int, int]) -> TransposeConv2dAtt
         sized((6, 9), (2, 1)),
         sized((13, 20), (0, 2)),
         sized((1, 2), (3, 4)),
+        sized((2, 3), (20, 30)),
     ],
 )
 def test_phases_equal_the_definition(attrs: TransposeConv2dAttrs) -> None:

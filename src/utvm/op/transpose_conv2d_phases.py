@@ -142,12 +142,12 @@ def _reference(inputs: Arrays, attrs: TransposeConv2dPhasesAttrs) -> tuple[np.nd
     depth = x.shape[3]
     filters = weight.size // (prod(attrs.window) * depth)
     biases = np.broadcast_to(bias.reshape(-1, filters), (prod(attrs.strides), filters))
-    reach = max(*attrs.window, *attrs.size)
+    rows, columns = _pairs(attrs)
+    reach = max(*attrs.window, *(phase.base + phase.count for phase in rows + columns))
     full = np.pad(x.astype(wide), ((0, 0), (reach, reach), (reach, reach), (0, 0)),
                   constant_values=attrs.input_zero_point)  # fmt: skip
     result = np.zeros((x.shape[0], *attrs.size, filters), wide)
     begin = 0
-    rows, columns = _pairs(attrs)
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):
             shape = (filters, row.taps, column.taps, depth)

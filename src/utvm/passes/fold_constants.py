@@ -16,7 +16,7 @@ from utvm.op.base import Op
 from utvm.passes.eliminate_dead import eliminate_dead
 
 LIMIT_BYTES, LIMIT_TOTAL_BYTES = 1 << 24, 1 << 26
-# Windows and matrix products: how many pairs of an operand's and a result's elements there may be.
+# Matrix products: how many pairs of an operand's and a result's elements there may be.
 LIMIT_PAIRS = 1 << 26
 
 
@@ -46,13 +46,14 @@ def _is_small(graph: Graph, node: Node) -> bool:
     results = [value.type for value in graph.outputs_of(node)]
     if any(type.size_bytes > LIMIT_BYTES for type in results):
         return False
-    if node.op not in _REDUCING:
-        return True
+    if node.op in _WINDOWS:
+        return False
     pairs = graph.values[node.inputs[0]].type.elements * results[0].elements
-    return pairs <= LIMIT_PAIRS
+    return node.op != "dense" or pairs <= LIMIT_PAIRS
 
 
-_REDUCING = {
-    *("conv2d", "depthwise_conv2d", "dense", "transpose_conv2d", "transpose_conv2d_phases"),
+# Their references hold every window of the padded image, which may be far larger than the result.
+_WINDOWS = {
+    *("conv2d", "depthwise_conv2d", "transpose_conv2d", "transpose_conv2d_phases"),
     *("avg_pool2d", "max_pool2d"),
 }
