@@ -1,21 +1,25 @@
-"""A lowered network as the program of an RPC server: the host calls its kernels one by one.
+"""The program of an RPC server: the host calls functions of a network over a stream.
 
-In: a module, its memory plan, and how much memory the server has for tensors and workspaces. Out:
-file names and texts. The kernels are those of the other executors, behind the packed signature;
-``main`` sets up the runtime and the server and answers the host until the stream ends.
+In: the functions (``c_entry.py``), and how much memory the server has for tensors and for the
+workspaces of kernels. Out: file names and texts. ``main`` sets up the runtime and the server and
+answers the host until the stream ends.
 """
 
 from __future__ import annotations
 
+from utvm.codegen.c_entry import SessionFunctions, kernel_functions
 from utvm.codegen.c_layout import wrap_arguments
-from utvm.codegen.c_module import banner, kernel_files, prefix_of, title_of
-from utvm.codegen.packed import packed_source
+from utvm.codegen.c_module import banner, prefix_of, title_of
 from utvm.ir.loop import Module
 from utvm.ir.memory import MemoryPlan
+from utvm.support.errors import UnsupportedError
 
 DEFAULT_PAYLOAD_BYTES = 1024
 DEFAULT_BLOCKS = 32
 LOG_BYTES = 512
+MAX_ARGUMENTS = 16  # TVM_RPC_MAX_ARGUMENTS of rpc.h
+RPC_MEMORY = "memory"
+"""The variable that is the memory for tensors and workspaces."""
 
 
 def generate_rpc_c(
@@ -26,57 +30,56 @@ def generate_rpc_c(
     payload_bytes: int = DEFAULT_PAYLOAD_BYTES,
     blocks: int = DEFAULT_BLOCKS,
 ) -> dict[str, str]:
+    """A server with all kernels of a network."""
+    functions = kernel_functions(module, plan)
+    return rpc_program(module, functions, memory_bytes, payload_bytes=payload_bytes, blocks=blocks)
+
+
+def rpc_program(
+    module: Module,
+    functions: SessionFunctions,
+    memory_bytes: int,
+    *,
+    payload_bytes: int = DEFAULT_PAYLOAD_BYTES,
+    blocks: int = DEFAULT_BLOCKS,
+) -> dict[str, str]:
     """The texts of all files, by file name; ``memory_bytes`` is rounded up to a multiple of 8."""
-    prefix = prefix_of(module)
-    title = title_of(module)
-    packed = banner(f"The kernels of the network {title} as operators of the runtime.")
-    return {
-        f"{prefix}.h": _header(prefix, title),
-        **kernel_files(module, plan),
-        f"{prefix}_packed.c": packed_source(module, prefix, packed),
-        f"{prefix}_rpc_main.c": _main(
-            prefix,
-            title,
-            f"#define MEMORY_BYTES {-(-memory_bytes // 8) * 8}\n"
-            f"#define FRAME_BYTES ({payload_bytes} + TVM_RPC_FRAME_OVERHEAD)\n"
-            f"#define BLOCKS {blocks}\n"
-            f"#define FUNCTIONS {len(module.functions)}\n"
-            f"#define LOG_BYTES {LOG_BYTES}",
-        ),
-    }
+    if functions.arguments > MAX_ARGUMENTS:
+        raise UnsupportedError(
+            "a function takes more tensors than one call over RPC can carry",
+            where=title_of(module),
+            expected=f"at most {MAX_ARGUMENTS}",
+            found=str(functions.arguments),
+        )
+    sizes = (
+        f"#define MEMORY_BYTES {-(-memory_bytes // 8) * 8}\n"
+        f"#define FRAME_BYTES ({payload_bytes} + TVM_RPC_FRAME_OVERHEAD)\n"
+        f"#define BLOCKS {blocks}\n"
+        f"#define FUNCTIONS {len(functions.names)}\n"
+        f"#define LOG_BYTES {LOG_BYTES}"
+    )
+    main = _main(functions, title_of(module), sizes)
+    return {**functions.sources, f"{prefix_of(module)}_rpc_main.c": main}
 
 
-def _header(prefix: str, title: str) -> str:
-    upper = prefix.upper()
-    return f"""{banner(f"The operators of the network {title}.")}
-#ifndef {upper}_H
-#define {upper}_H
-
-#include "utvm/runtime.h"
-
-extern const TVMFuncRegistry {prefix}_registry;
-
-#endif
-"""
-
-
-def _main(prefix: str, title: str, sizes: str) -> str:
-    fields = ["memory", "sizeof memory", f"&{prefix}_registry", "TVMRpcServer_Log", "&server"]
+def _main(functions: SessionFunctions, title: str, sizes: str) -> str:
+    fields = [RPC_MEMORY, f"sizeof {RPC_MEMORY}", f"&{functions.registry}"]
+    fields += ["TVMRpcServer_Log", "&server"]
     runtime_config = wrap_arguments("TVMRuntimeConfig config = {", fields, "};", "  ")
-    return f"""{banner(f"An RPC server for the operators of the network {title}.")}
-#include "{prefix}.h"
+    return f"""{banner(f"An RPC server for functions of the network {title}.")}
+#include "{functions.header}"
 
 #include "utvm/platform.h"
 #include "utvm/rpc_port.h"
 
 {sizes}
 
-static int64_t memory[MEMORY_BYTES / 8];
+static int64_t {RPC_MEMORY}[MEMORY_BYTES / 8];
 static uint8_t receive[FRAME_BYTES];
 static uint8_t reply[FRAME_BYTES];
 static TVMRpcBlock blocks[BLOCKS];
 static TVMRpcFunctionStatistics functions[FUNCTIONS];
-static char log[LOG_BYTES];
+static char log_text[LOG_BYTES];
 static TVMRuntime runtime;
 static TVMRpcServer server;
 
@@ -96,7 +99,7 @@ static int32_t set_up(void) {{
   server_config.blocks = blocks;
   server_config.block_count = BLOCKS;
   server_config.functions = functions;
-  server_config.log = log;
+  server_config.log = log_text;
   server_config.log_bytes = LOG_BYTES;
   server_config.fault = utvm_rpc_port_fault();
   return TVMRpcServer_Init(&server, &server_config);

@@ -10,9 +10,11 @@ from __future__ import annotations
 from utvm.codegen.c_function import workspace_bytes
 from utvm.codegen.c_layout import CALL, INDENT, comment, wrap_arguments
 from utvm.codegen.graph_json import packed_symbol
+from utvm.codegen.registry import registry_source
 from utvm.ir.loop import Function, Module
 
-_PARAMETERS = (
+# The parameters of every packed function: TVMBackendPackedCFunc of runtime.h.
+PACKED_PARAMETERS = (
     "TVMValue *args",
     "int *type_codes",
     "int num_args",
@@ -26,8 +28,9 @@ def packed_source(module: Module, prefix: str, banner: str) -> str:
     """The text of ``<prefix>_packed.c``; ``banner`` heads it."""
     functions = module.functions
     wrappers = [_wrapper(function, prefix) for function in functions]
+    symbols = [packed_symbol(prefix, function.name) for function in functions]
     includes = [f'#include "{prefix}.h"', f'#include "{prefix}_kernels.h"', ""]
-    return "\n".join([banner, *includes, *wrappers, _registry(functions, prefix)])
+    return "\n".join([banner, *includes, *wrappers, registry_source(symbols, prefix)])
 
 
 def _wrapper(function: Function, prefix: str) -> str:
@@ -45,7 +48,7 @@ def _wrapper(function: Function, prefix: str) -> str:
     )
     lines = [
         *comment(function.comment[:1]),
-        wrap_arguments(f"static int32_t {symbol}(", list(_PARAMETERS), ") {", ""),
+        wrap_arguments(f"static int32_t {symbol}(", list(PACKED_PARAMETERS), ") {", ""),
         sizes_line,
         *([f"{INDENT}void *workspace;"] if scratch else []),
         f"{INDENT}int32_t status ="
@@ -65,26 +68,3 @@ def _wrapper(function: Function, prefix: str) -> str:
 
 def _return_on_error() -> list[str]:
     return [f"{INDENT}if (status != TVM_OK) {{", f"{INDENT * 2}return status;", f"{INDENT}}}"]
-
-
-def _registry(functions: tuple[Function, ...], prefix: str) -> str:
-    """Names in one text behind their number in two bytes, and the functions in the same order."""
-    symbols = [packed_symbol(prefix, function.name) for function in functions]
-    low, high = len(symbols) & 0xFF, len(symbols) >> 8
-    names = "\n".join(f'{INDENT * 2}"{symbol}\\0"' for symbol in symbols)
-    listed = "\n".join(f"{INDENT * 2}{symbol}," for symbol in symbols)
-    return f"""/* clang-format off */
-static const char {prefix}_names[] =
-    "\\{low:03o}\\{high:03o}"
-{names};
-
-static const TVMBackendPackedCFunc {prefix}_functions[] = {{
-{listed}
-}};
-
-const TVMFuncRegistry {prefix}_registry = {{
-    {prefix}_names,
-    {prefix}_functions,
-}};
-/* clang-format on */
-"""

@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from utvm.codegen.c_entry import SessionFunctions, entry_functions, kernel_functions
 from utvm.codegen.c_graph import GraphProgram, generate_graph_c
 from utvm.codegen.c_module import generate_c, kernel_symbol, prefix_of
+from utvm.codegen.params import load_params
 from utvm.ir.graph import Graph
 from utvm.ir.loop import Function, Module
 from utvm.ir.memory import MemoryPlan
@@ -40,7 +42,8 @@ Observer = Callable[[str, Graph | Module], None]
 class Compiled:
     """A network in C. ``imported`` is the graph as the model gave it, ``graph`` the fused one.
 
-    ``program`` is what only the graph executor has; None for ahead-of-time code.
+    ``program`` is what only the graph executor has. ``executor`` calls the kernels, its parameters
+    are ``loaded`` or in the code.
     """
 
     imported: Graph
@@ -49,6 +52,21 @@ class Compiled:
     plan: MemoryPlan
     sources: Mapping[str, str]
     program: GraphProgram | None = None
+    executor: str = "aot"
+    loaded: bool = False
+
+    @property
+    def called(self) -> Module:
+        """The module as it is called: with the loaded parameters as inputs."""
+        return load_params(self.module) if self.loaded else self.module
+
+    @property
+    def functions(self) -> SessionFunctions:
+        """The functions that a session calls to run the network."""
+        if self.executor == "host":
+            return kernel_functions(self.called, self.plan)
+        graph = self.program is not None
+        return entry_functions(self.module, self.sources, graph=graph, loaded=self.loaded)
 
     @property
     def run_symbol(self) -> str:
@@ -70,8 +88,8 @@ def compile_graph(
 ) -> Compiled:
     """The whole compiler. Read this function to know the order of things.
 
-    ``executor`` calls the kernels: straight C (``aot``), or the runtime by a ``graph``. Its
-    ``params`` are ``linked`` with the kernels, or ``loaded`` by the runtime as inputs of the graph.
+    ``executor`` calls the kernels: straight C (``aot``), the runtime by a ``graph``, or a session
+    from the ``host``. ``params`` are ``linked`` with the kernels, or ``loaded`` as inputs.
     """
     graph = imported
     graph_stages: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
@@ -101,5 +119,10 @@ def compile_graph(
     plan = plan_memory(module)
     if executor == "aot":
         return Compiled(imported, graph, module, plan, generate_c(module, plan, imported))
-    program = generate_graph_c(module, plan, loaded=params == "loaded")
-    return Compiled(imported, graph, module, plan, program.sources, program)
+    loaded = params == "loaded"
+    if executor == "host":
+        called = load_params(module) if loaded else module
+        sources = kernel_functions(called, plan).sources
+        return Compiled(imported, graph, module, plan, sources, None, executor, loaded)
+    program = generate_graph_c(module, plan, loaded)
+    return Compiled(imported, graph, module, plan, program.sources, program, executor, loaded)
