@@ -8,7 +8,7 @@ errors. Only the integer intrinsics that the tests need exist here.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,14 +27,17 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Invoke,
     Let,
     Load,
+    Pointer,
     Select,
     Stmt,
     Store,
     Var,
     View,
 )
+from utvm.ir.packed import MEANINGS
 from utvm.op.fixed_point import multiply_by_quantized_multiplier
 
 Array = npt.NDArray[Any]
@@ -77,19 +80,30 @@ def _requantize(x: int, multiplier: int, shift: int) -> int:
 INTRINSICS: dict[str, Callable[..., int]] = {
     "requantize": _requantize,
     "requantize_right": lambda x, multiplier, shift: _requantize(x, multiplier, -shift),
+    "mulhi": lambda a, b: a * b >> 32,
+    **MEANINGS,
 }
 
 
-def run_function(function: Function, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs by name; ``arrays`` holds inputs and constants by name."""
+def run_function(
+    function: Function,
+    arrays: Mapping[str, Array],
+    *,
+    micros: Sequence[Function] = (),
+    scalars: Mapping[str, int] | None = None,
+) -> dict[str, Array]:
+    """The outputs by name; ``arrays`` holds inputs and constants by name, ``scalars`` the integers
+    of a micro function, ``micros`` those that the function invokes. An output that has an array,
+    too, begins with its elements; others must be written in full."""
     memory: dict[str, Memory] = {}
     for buffer in (*function.inputs, *function.constants):
         data = arrays[buffer.name]
         assert (data.size, data.dtype) == (buffer.elements, buffer.dtype.numpy), buffer
         memory[buffer.name] = (data.reshape(-1).tolist(), 0)
     for buffer in (*function.outputs, *function.workspace):
-        memory[buffer.name] = ([None] * buffer.elements, 0)
-    _Machine(memory, {}).body(function.body)
+        before = arrays[buffer.name].reshape(-1).tolist() if buffer.name in arrays else None
+        memory[buffer.name] = (before or [None] * buffer.elements, 0)
+    _Machine(memory, dict(scalars or {}), {m.name: m for m in micros}).body(function.body)
     results = {}
     for buffer in function.outputs:
         elements, _ = memory[buffer.name]
@@ -101,9 +115,12 @@ def run_function(function: Function, arrays: Mapping[str, Array]) -> dict[str, A
 class _Machine:
     """Memory by buffer name, values of variables by name."""
 
-    def __init__(self, memory: dict[str, Memory], values: dict[str, Scalar]) -> None:
+    def __init__(
+        self, memory: dict[str, Memory], values: dict[str, Any], micros: Mapping[str, Function]
+    ) -> None:
         self.memory = memory
         self.values = values
+        self.micros = micros
 
     def body(self, body: tuple[Stmt, ...]) -> None:
         for stmt in body:
@@ -117,11 +134,13 @@ class _Machine:
                     self.body(body)
             case If(condition, then, orelse):
                 self.body(then if self.expr(condition) else orelse)
-            case Store(buffer, indices, value):
+            case Store(buffer, indices, value, lanes):
                 result = self.expr(value)
-                _check_range(result, buffer.dtype)
+                _check_range(result, stmt.value.dtype)
                 elements, at = self.element(buffer, indices)
-                elements[at] = result
+                elements[at : at + lanes] = _unpacked(result, lanes, buffer.dtype)
+            case Invoke(name, pointers, scalars):
+                self.invoke(self.micros[name], pointers, scalars)
             case Let(var, value):
                 self.values[var.name] = self.expr(value)
             case Alloc(buffer):
@@ -131,6 +150,17 @@ class _Machine:
                 self.memory[pointer.name] = (elements, first + self.whole(offset))
             case _:
                 assert isinstance(stmt, Comment), stmt
+
+    def invoke(
+        self, micro: Function, pointers: tuple[Pointer, ...], scalars: tuple[Expr, ...]
+    ) -> None:
+        memory = {}
+        for pointer, buffer in zip(pointers, (*micro.inputs, *micro.outputs), strict=True):
+            assert pointer.buffer.dtype is buffer.dtype, (micro.name, buffer.name)
+            elements, first = self.memory[pointer.buffer.name]
+            memory[buffer.name] = (elements, first + self.whole(pointer.offset))
+        values = {v.name: self.whole(s) for v, s in zip(micro.scalars, scalars, strict=True)}
+        _Machine(memory, values, {}).body(micro.body)
 
     def whole(self, expr: Expr) -> int:
         value = self.expr(expr)
@@ -153,10 +183,12 @@ class _Machine:
                 return value
             case Var(name):
                 return self.values[name]
-            case Load(buffer, indices):
+            case Load(buffer, indices, lanes):
                 elements, at = self.element(buffer, indices)
-                assert elements[at] is not None, f"{buffer.name}[{at}] was never written"
-                return elements[at]
+                assert at + lanes <= len(elements), f"{buffer.name}: a word at {at}"
+                found = elements[at : at + lanes]
+                assert None not in found, f"{buffer.name}[{at}] was never written"
+                return found[0] if lanes == 1 else _packed(found, buffer.dtype)
             case Cast(dtype, value):
                 return _convert(self.expr(value), dtype)
             case Select(condition, a, b):
@@ -172,6 +204,20 @@ class _Machine:
                 _check_range(result, expr.dtype)
                 return result
         raise AssertionError(expr)
+
+
+def _packed(elements: list[int], dtype: DType) -> int:
+    """Elements as one int32, the first one lowest."""
+    word = 0
+    for i, element in enumerate(elements):
+        word |= (element & ((1 << dtype.bits) - 1)) << dtype.bits * i
+    return int(_convert(word, DType.INT32))
+
+
+def _unpacked(value: Scalar, lanes: int, dtype: DType) -> list[Scalar]:
+    if lanes == 1:
+        return [value]
+    return [_convert(int(value) >> dtype.bits * i, dtype) for i in range(lanes)]
 
 
 def _check_range(value: Scalar, dtype: DType) -> None:

@@ -28,7 +28,8 @@ from utvm.ir.loop import (
 )
 from utvm.ir.parse_loop import parse_function, parse_module
 from utvm.ir.print_loop import PRECEDENCE, print_expr, print_function, print_module
-from utvm.support.errors import ModelError
+from utvm.ir.verify_loop import verify_module
+from utvm.support.errors import InternalError, ModelError
 
 EVERYTHING = """function conv2d_0 op "conv2d" macs 576 in_place [0] {
   about "conv2d(int8[4,4]) -> int8[4,4]"
@@ -181,7 +182,7 @@ REFUSED = {
     "function f { output y: int8[2] y[0] = " + "(" * 80: "loop:1:102: nested too deeply; "
     'expected at most 64 levels; found "("',
     "module m() -> (y) { what }": "loop:1:21: a line of a module begins otherwise; expected "
-    '"tensor", "alias", "const", "call", "function" or "}"; found "what"',
+    '"tensor", "alias", "const", "call", "function", "micro" or "}"; found "what"',
 }  # fmt: skip
 
 
@@ -197,3 +198,66 @@ def test_names_end_with_their_block() -> None:
     text = "function f { output y: int32[4] for i in 0..4 { y[i] = 0 } y[0] = i }"
     with pytest.raises(ModelError, match="no such variable here"):
         parse_function(text)
+
+
+def test_words_and_micro_functions() -> None:
+    text = """module m(x) -> (y) {
+  tensor x: int8[8]
+  tensor y: int32[2]
+  call f(x) -> (y)
+
+  function f {
+    input in0: int8[8]
+    output out0: int32[2]
+    for i in 0..2 parallel {
+      invoke dot(in0[4 * i], out0[i], 3)
+    }
+  }
+
+  micro function dot scalars (n) {
+    input a: int8[4]
+    output b: int32[1]
+    alloc acc: int32[]
+    acc[] = n
+    acc[] = smlad(sxtb16(a[0] lanes 4), sxtb16_ror8(a[0] lanes 4), acc[])
+    b[0] = acc[]
+  }
+}
+"""
+    module = parse_module(text)
+    verify_module(module)
+    assert print_module(module) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        ("in0[4 * i]", "in0[8 * i]", "outside of in0"),
+        ("a[0] lanes 4", "a[0] lanes 2", "make no word"),
+        ("out0[i], 3", "out0[i]", "wrong number of arguments"),
+        ("invoke dot", "invoke other", "no such micro function"),
+        ("input a: int8[4]", "input a: int8[3]", "outside of a"),
+    ],
+)
+def test_wrong_micro_functions(old: str, new: str, what: str) -> None:
+    text = """module m(x) -> (y) {
+  tensor x: int8[8]
+  tensor y: int32[2]
+  call f(x) -> (y)
+  function f {
+    input in0: int8[8]
+    output out0: int32[2]
+    for i in 0..2 parallel {
+      invoke dot(in0[4 * i], out0[i], 3)
+    }
+  }
+  micro function dot scalars (n) {
+    input a: int8[4]
+    output b: int32[1]
+    b[0] = smuad(a[0] lanes 4, n)
+  }
+}
+"""
+    module = parse_module(text.replace(old, new))
+    with pytest.raises(InternalError, match=what):
+        verify_module(module)

@@ -7,9 +7,11 @@ operands.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 
 from utvm.ir.dtype import DType
+from utvm.ir.packed import MEANINGS
 
 I32, I64, F32 = DType.INT32, DType.INT64, DType.FLOAT32
 
@@ -96,5 +98,11 @@ INTRINSICS = {
         Intrinsic("round", (F32,), F32, "the nearest integer, halves away from zero"),
         Intrinsic("round_even", (F32,), F32, "the nearest integer, halves to even"),
         Intrinsic("abs", (F32,), F32, "the absolute value"),
+        *(
+            Intrinsic(
+                name, (I32,) * len(inspect.signature(meaning).parameters), I32, str(meaning.__doc__)
+            )
+            for name, meaning in MEANINGS.items()
+        ),
     )
 }

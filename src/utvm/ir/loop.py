@@ -103,14 +103,18 @@ class Var(Expr):
 
 @dataclass(frozen=True)
 class Load(Expr):
-    """One element of a buffer."""
+    """One element of a buffer, or ``lanes`` neighbours of 32 bits together as one packed word.
+
+    A word is an int32 whose lowest bits are the first element. It need not be aligned.
+    """
 
     buffer: Buffer
     indices: tuple[Expr, ...] = ()
+    lanes: int = 1
 
     @property
     def dtype(self) -> DType:
-        return self.buffer.dtype
+        return self.buffer.dtype if self.lanes == 1 else INT32
 
 
 @dataclass(frozen=True)
@@ -188,11 +192,15 @@ class For(Stmt):
 
 @dataclass(frozen=True)
 class Store(Stmt):
-    """``buffer[indices] = value``; the value has the buffer's dtype."""
+    """``buffer[indices] = value``; the value has the buffer's dtype.
+
+    With ``lanes``, the value is a packed word of as many elements, as in ``Load``.
+    """
 
     buffer: Buffer
     indices: tuple[Expr, ...]
     value: Expr
+    lanes: int = 1
 
 
 @dataclass(frozen=True)
@@ -233,6 +241,25 @@ class If(Stmt):
 
 
 @dataclass(frozen=True)
+class Pointer:
+    """Where a buffer's memory begins for a micro function: at a flat element offset."""
+
+    buffer: Buffer
+    offset: Expr
+
+
+@dataclass(frozen=True)
+class Invoke(Stmt):
+    """Runs a micro function of the module. ``pointers`` are its inputs and outputs in this order,
+    with as many elements behind them as declared there or more; ``scalars`` its integers.
+    """
+
+    function: str
+    pointers: tuple[Pointer, ...]
+    scalars: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True)
 class Comment(Stmt):
     """A line for the reader of the generated C; no meaning."""
 
@@ -247,6 +274,10 @@ class Function:
     multiply-accumulates of the operator's definition, however it is scheduled. ``in_place`` lists
     the inputs whose memory the result may take: each of their elements is read just before the same
     element of the result is written, and never again.
+
+    A micro function is a small Function that kernels ``Invoke``: the innermost block of hot loops,
+    shared where shapes allow it, with ``scalars`` as integer parameters. Its buffers are one-
+    dimensional inputs and outputs; their extents are what one run may touch at most.
     """
 
     name: str
@@ -259,6 +290,7 @@ class Function:
     op: str = ""
     macs: int = 0
     in_place: tuple[int, ...] = ()
+    scalars: tuple[Var, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -275,7 +307,8 @@ class Module:
     """Every kernel of a network, the order of their calls, and the values between them.
 
     ``tensors`` are the values in memory, ``aliases`` names those that are another's memory in a
-    different shape; ``constants`` holds constant arrays by buffer name.
+    different shape; ``constants`` holds constant arrays by buffer name. ``micros`` are the micro
+    functions that the kernels invoke.
     """
 
     name: str
@@ -286,6 +319,7 @@ class Module:
     tensors: Mapping[str, Buffer]
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
+    micros: tuple[Function, ...] = ()
 
     def root(self, name: str) -> str:
         """The value whose memory ``name`` shares."""

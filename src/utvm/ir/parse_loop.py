@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
+from typing import TypeGuard
 
 import numpy as np
 
@@ -28,10 +29,12 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Invoke,
     KernelCall,
     Let,
     Load,
     Module,
+    Pointer,
     Select,
     Stmt,
     Store,
@@ -94,9 +97,12 @@ class _Parser(TypeParser):
         constants: dict[str, np.ndarray] = {}
         calls: list[KernelCall] = []
         functions: list[Function] = []
+        micros: list[Function] = []
         while not scan.accept("}"):
             if scan.at("function"):
                 functions.append(self.function())
+            elif scan.accept("micro"):
+                micros.append(self.function())
             elif scan.accept("tensor"):
                 buffer = self._declaration("workspace")
                 tensors[buffer.name] = buffer
@@ -117,10 +123,18 @@ class _Parser(TypeParser):
             else:
                 scan.fail(
                     "a line of a module begins otherwise",
-                    expected='"tensor", "alias", "const", "call", "function" or "}"',
+                    expected='"tensor", "alias", "const", "call", "function", "micro" or "}"',
                 )
         return Module(
-            name, inputs, outputs, tuple(functions), tuple(calls), tensors, aliases, constants
+            name,
+            inputs,
+            outputs,
+            tuple(functions),
+            tuple(calls),
+            tensors,
+            aliases,
+            constants,
+            tuple(micros),
         )
 
     def function(self) -> Function:
@@ -134,6 +148,9 @@ class _Parser(TypeParser):
             function = replace(function, macs=self.integer())
         if scan.accept("in_place"):
             function = replace(function, in_place=tuple(self.items("[", "]", self.integer)))
+        if scan.accept("scalars"):
+            function = replace(function, scalars=tuple(map(Var, self._names())))
+            self.variables = {var.name: var for var in function.scalars}
         scan.expect("{")
         comment = []
         while scan.accept("about"):
@@ -206,10 +223,24 @@ class _Parser(TypeParser):
             return self._view()
         if scan.accept("note"):
             return Comment(self.string())
+        if scan.accept("invoke"):
+            return self._invoke()
         token = scan.expect_kind("word", "a statement")
         buffer, indices = self._element(token)
+        lanes = self._lanes()
         scan.expect("=")
-        return Store(buffer, indices, self._expr())
+        return Store(buffer, indices, self._expr(), lanes)
+
+    def _invoke(self) -> Invoke:
+        """Pointers are written as elements; integers follow them."""
+        name = self._word("a micro function")
+        arguments = self.items("(", ")", self._expr)
+        pointers = [Pointer(a.buffer, a.indices[0]) for a in arguments if _is_place(a)]
+        scalars = [a for a in arguments if not _is_place(a)]
+        return Invoke(name, tuple(pointers), tuple(scalars))
+
+    def _lanes(self) -> int:
+        return self.integer() if self.scan.accept("lanes") else 1
 
     def _for(self) -> For:
         scan = self.scan
@@ -296,7 +327,8 @@ class _Parser(TypeParser):
         if scan.at("(") or scan.at(":"):
             return self._call(token)
         if scan.at("[") or scan.at("."):
-            return Load(*self._element(token))
+            buffer, indices = self._element(token)
+            return Load(buffer, indices, self._lanes())
         if token.text not in self.variables:
             scan.fail("no such variable here", token, expected=", ".join(self.variables)[:80])
         return self.variables[token.text]
@@ -337,3 +369,8 @@ class _Parser(TypeParser):
         if name.text == "select":
             return Select(*args)
         return Call(name.text, args, declared or INTRINSICS[name.text].result)
+
+
+def _is_place(argument: Expr) -> TypeGuard[Load]:
+    """Whether an argument of ``invoke`` is a pointer: an element at one flat offset."""
+    return isinstance(argument, Load) and argument.lanes == 1 and len(argument.indices) == 1

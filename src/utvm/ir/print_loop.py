@@ -33,6 +33,7 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Invoke,
     Let,
     Load,
     Module,
@@ -76,8 +77,10 @@ def print_module(module: Module) -> str:
     for call in module.calls:
         arguments, results = ", ".join(call.inputs), ", ".join(call.outputs)
         lines.append(f"  call {call.function}({arguments}) -> ({results})")
-    for function in module.functions:
-        lines += ["", *(f"  {line}" if line else "" for line in _function(function))]
+    for role, functions in (("", module.functions), ("micro ", module.micros)):
+        for function in functions:
+            first, *others = _function(function)
+            lines += ["", f"  {role}{first}", *(f"  {line}" for line in others)]
     return "\n".join([*lines, "}"]) + "\n"
 
 
@@ -103,6 +106,8 @@ def _function(function: Function) -> Iterator[str]:
         head += f" macs {function.macs}"
     if function.in_place:
         head += f" in_place [{', '.join(map(str, function.in_place))}]"
+    if function.scalars:
+        head += f" scalars ({', '.join(var.name for var in function.scalars)})"
     yield f"{head} {{"
     for line in function.comment:
         yield f"  about {json.dumps(line)}"
@@ -146,8 +151,12 @@ class _Printer:
                     yield f"{pad}}} else {{"
                     yield from self.body(orelse, pad + "  ")
                 yield f"{pad}}}"
-            case Store(buffer, indices, value):
-                yield f"{pad}{self._element(buffer, indices)} = {self.expr(value)}"
+            case Store(buffer, indices, value, lanes):
+                yield f"{pad}{self._element(buffer, indices, lanes)} = {self.expr(value)}"
+            case Invoke(function, pointers, scalars):
+                places = [f"{self._reshaped(p.buffer)}[{self.expr(p.offset)}]" for p in pointers]
+                places += [self.expr(scalar) for scalar in scalars]
+                yield f"{pad}invoke {function}({', '.join(places)})"
             case Let(var, value):
                 yield f"{pad}let {var.name}: {var.dtype.value} = {self.expr(value)}"
             case Alloc(buffer):
@@ -169,8 +178,8 @@ class _Printer:
                 return _literal(value, dtype)
             case Var(name):
                 return name
-            case Load(buffer, indices):
-                return self._element(buffer, indices)
+            case Load(buffer, indices, lanes):
+                return self._element(buffer, indices, lanes)
             case Cast(dtype, value):
                 return f"{dtype.value}({self.expr(value)})"
             case Select(condition, a, b):
@@ -190,8 +199,9 @@ class _Printer:
     def _list(self, many: tuple[Expr, ...]) -> str:
         return ", ".join(self.expr(one) for one in many)
 
-    def _element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
-        return f"{self._reshaped(buffer)}[{self._list(indices)}]"
+    def _element(self, buffer: Buffer, indices: tuple[Expr, ...], lanes: int) -> str:
+        packed = f" lanes {lanes}" if lanes != 1 else ""
+        return f"{self._reshaped(buffer)}[{self._list(indices)}]{packed}"
 
     def _reshaped(self, buffer: Buffer) -> str:
         if self._shapes.get(buffer.name, buffer.shape) == buffer.shape:

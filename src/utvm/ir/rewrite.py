@@ -25,8 +25,10 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Invoke,
     Let,
     Load,
+    Pointer,
     Select,
     Stmt,
     Store,
@@ -42,8 +44,8 @@ FALSE = Imm(0, DType.BOOL)
 def map_expr(expr: Expr, change: ExprMap) -> Expr:
     """``expr`` rebuilt bottom-up, every node passed through ``change``."""
     match expr:
-        case Load(buffer, indices):
-            expr = Load(buffer, tuple(map_expr(i, change) for i in indices))
+        case Load(indices=indices):
+            expr = replace(expr, indices=tuple(map_expr(i, change) for i in indices))
         case Binary(op, a, b):
             expr = Binary(op, map_expr(a, change), map_expr(b, change))
         case Cast(dtype, value):
@@ -62,8 +64,8 @@ def map_certain(expr: Expr, change: ExprMap) -> Expr:
     may lie outside its buffer whenever it is not evaluated, so it must not move.
     """
     match expr:
-        case Load(buffer, indices):
-            expr = Load(buffer, tuple(map_certain(i, change) for i in indices))
+        case Load(indices=indices):
+            expr = replace(expr, indices=tuple(map_certain(i, change) for i in indices))
         case Binary("and" | "or" as op, a, b):
             expr = Binary(op, map_certain(a, change), b)
         case Binary(op, a, b):
@@ -83,13 +85,17 @@ def map_stmt(stmt: Stmt, change: ExprMap) -> Stmt:
         case For(var, start, stop, body):
             start, stop = map_expr(start, change), map_expr(stop, change)
             return replace(stmt, start=start, stop=stop, body=map_body(body, change))
-        case Store(buffer, indices, value):
+        case Store(indices=indices, value=value):
             indices = tuple(map_expr(i, change) for i in indices)
-            return Store(buffer, indices, map_expr(value, change))
+            return replace(stmt, indices=indices, value=map_expr(value, change))
         case Let(var, value):
             return Let(var, map_expr(value, change))
         case View(pointer, base, offset):
             return View(pointer, base, map_expr(offset, change))
+        case Invoke(pointers=pointers, scalars=scalars):
+            pointers = tuple(Pointer(p.buffer, map_expr(p.offset, change)) for p in pointers)
+            scalars = tuple(map_expr(s, change) for s in scalars)
+            return replace(stmt, pointers=pointers, scalars=scalars)
         case If(condition, then, orelse):
             condition = map_expr(condition, change)
             return If(condition, map_body(then, change), map_body(orelse, change))
@@ -123,8 +129,11 @@ def rename_buffers(body: tuple[Stmt, ...], names: Mapping[str, Buffer]) -> tuple
 
     def visit(stmt: Stmt) -> Stmt:
         match stmt:
-            case Store(buffer, indices, value) if buffer.name in names:
-                return Store(names[buffer.name], indices, value)
+            case Store(buffer=buffer) if buffer.name in names:
+                return replace(stmt, buffer=names[buffer.name])
+            case Invoke(pointers=pointers):
+                renamed = (replace(p, buffer=names.get(p.buffer.name, p.buffer)) for p in pointers)
+                return replace(stmt, pointers=tuple(renamed))
             case Alloc(buffer) if buffer.name in names:
                 return Alloc(names[buffer.name])
             case For(body=inner):
@@ -165,6 +174,8 @@ def used_names(function: Function) -> set[str]:
                 names.add(var.name)
             case Alloc(buffer) | Store(buffer=buffer) | View(pointer=buffer):
                 names.add(buffer.name)
+            case Invoke(pointers=pointers):
+                names.update(pointer.buffer.name for pointer in pointers)
     for expr in expressions(function.body):
         match expr:
             case Var(name):
@@ -315,9 +326,15 @@ def _simplify_stmt(stmt: Stmt) -> tuple[Stmt, ...]:
             if isinstance(condition, Imm):
                 return simplify_body(then if condition.value else orelse)
             return (If(condition, simplify_body(then), simplify_body(orelse)),)
-        case Store(buffer, indices, value):
+        case Store(indices=indices, value=value):
             indices = tuple(simplify(simplify_index(i)) for i in indices)
-            return (Store(buffer, indices, simplify(value)),)
+            return (replace(stmt, indices=indices, value=simplify(value)),)
+        case Invoke(pointers=pointers, scalars=scalars):
+            pointers = tuple(
+                Pointer(p.buffer, simplify(simplify_index(p.offset))) for p in pointers
+            )
+            scalars = tuple(simplify(simplify_index(s)) for s in scalars)
+            return (replace(stmt, pointers=pointers, scalars=scalars),)
     return (map_stmt(stmt, fold),)
 
 

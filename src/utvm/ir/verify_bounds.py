@@ -8,7 +8,7 @@ checked by listing the elements where the indices are linear and the loops small
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -23,6 +23,7 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Invoke,
     Let,
     Load,
     Select,
@@ -44,9 +45,9 @@ Interval = tuple[int, int]
 _NEGATED = {"<": ">=", ">=": "<", ">": "<=", "<=": ">", "==": "!=", "!=": "=="}
 
 
-def verify_bounds(function: Function, where: str) -> None:
+def verify_bounds(function: Function, where: str, micros: Mapping[str, Function]) -> None:
     """Raises InternalError for an access outside its buffer or a broken promise of a loop."""
-    _Place(where, {}, {}, {}, ()).body(function.body)
+    _Place(where, {}, {}, {}, (), micros).body(function.body)
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class _Place:
 
     ``ranges``: the values of loop variables, inclusive. ``lets``: names for linear expressions.
     ``views``: pointers as root buffer and offset. ``facts``: linear forms that are not negative.
+    ``micros``: the micro functions that may be invoked.
     """
 
     where: str
@@ -62,6 +64,7 @@ class _Place:
     lets: dict[str, Expr]
     views: dict[str, tuple[Buffer, Linear | None]]
     facts: tuple[Linear, ...]
+    micros: Mapping[str, Function]
 
     def form(self, expr: Expr) -> Linear | None:
         """The linear form in loop variables, or None."""
@@ -84,9 +87,11 @@ class _Place:
                 self.expr(condition)
                 self.given(condition, True).body(then)
                 self.given(condition, False).body(orelse)
-            case Store(buffer, indices, value):
+            case Store(buffer, indices, value, lanes):
                 self.expr(value)
-                self._access(buffer, indices)
+                self._access(buffer, indices, lanes)
+            case Invoke():
+                self._invoke(stmt)
             case Let(var, value):
                 self.expr(value)
                 if self.form(value) is not None:
@@ -125,10 +130,10 @@ class _Place:
                 self.expr(condition)
                 self.given(condition, True).expr(a)
                 self.given(condition, False).expr(b)
-            case Load(buffer, indices):
+            case Load(buffer, indices, lanes):
                 for index in indices:
                     self.expr(index)
-                self._access(buffer, indices)
+                self._access(buffer, indices, lanes)
             case _:
                 for child in children(expr):
                     self.expr(child)
@@ -177,11 +182,25 @@ class _Place:
             form = None if form is None or part is None else plus(form, part, stride)
         return root, form
 
-    def _access(self, buffer: Buffer, indices: tuple[Expr, ...]) -> None:
-        if buffer.name in self.views:
+    def _invoke(self, stmt: Invoke) -> None:
+        """What the micro function may touch lies inside of what the pointers point into."""
+        for pointer in stmt.pointers:
+            self.expr(pointer.offset)
+        micro = self.micros.get(stmt.function)
+        if micro is None:
+            return
+        for pointer, declared in zip(stmt.pointers, (*micro.inputs, *micro.outputs), strict=True):
+            flat = pointer.buffer.view(pointer.buffer.elements)
+            root, form = self.rooted(flat, (pointer.offset,))
+            if form is not None:
+                room = root.elements - declared.elements + 1
+                self._inside(root, form, room, (pointer.offset,))
+
+    def _access(self, buffer: Buffer, indices: tuple[Expr, ...], lanes: int) -> None:
+        if buffer.name in self.views or lanes > 1:
             root, form = self.rooted(buffer, indices)
             if form is not None:
-                self._inside(root, form, root.elements, indices)
+                self._inside(root, form, root.elements - lanes + 1, indices)
             return
         for extent, index in zip(buffer.shape, indices, strict=True):
             form = self.form(index)

@@ -26,6 +26,7 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Invoke,
     KernelCall,
     Let,
     Load,
@@ -39,6 +40,8 @@ from utvm.ir.loop import (
 from utvm.ir.print_loop import print_expr
 from utvm.ir.verify_bounds import verify_bounds
 from utvm.support.errors import InternalError
+
+WRITABLE = ("register", "workspace", "output")
 
 
 def verify_module(module: Module, *, after: str = "") -> None:
@@ -66,9 +69,16 @@ def verify_module(module: Module, *, after: str = "") -> None:
             made.add(module.root(name))
     for name in module.outputs:
         expect(module.root(name) in made, "nothing writes this output", name)
+    micros = {micro.name: micro for micro in module.micros}
+    expect(len(micros) == len(module.micros), "two micro functions bear one name", list(micros))
+    for micro in module.micros:
+        flat = all(len(buffer.shape) == 1 for buffer in (*micro.inputs, *micro.outputs))
+        private = not (micro.constants or micro.workspace)
+        expect(flat and private, "a micro function has more than flat pointers", micro.name)
+        verify_function(micro, after=after)
     for function in module.functions:
         _check_constants(module, function, expect)
-        verify_function(function, after=after)
+        verify_function(function, after=after, micros=micros)
 
 
 def _check_call(
@@ -98,10 +108,17 @@ def _same_memory(a: Buffer, b: Buffer) -> bool:
     return (a.dtype, a.elements) == (b.dtype, b.elements)
 
 
-def verify_function(function: Function, *, after: str = "") -> None:
-    """Raises InternalError if the function breaks a rule; ``after`` names the pass that made it."""
+def verify_function(
+    function: Function, *, after: str = "", micros: Mapping[str, Function] | None = None
+) -> None:
+    """Raises InternalError if the function breaks a rule; ``after`` names the pass that made it.
+
+    ``micros`` are those that it may invoke; None: any, unchecked.
+    """
     where = f"after {after}: {function.name}" if after else function.name
-    scope = _Scope(where)
+    scope = _Scope(where, micros)
+    for var in function.scalars:
+        scope.add_variable(var)
     for role, buffers in (
         ("input", function.inputs),
         ("output", function.outputs),
@@ -116,7 +133,7 @@ def verify_function(function: Function, *, after: str = "") -> None:
     for i in function.in_place:
         scope.expect(i < len(function.inputs), "in_place names no input", i)
     scope.body(function.body)
-    verify_bounds(function, where)
+    verify_bounds(function, where, micros or {})
 
 
 @dataclass
@@ -124,6 +141,7 @@ class _Scope:
     """What is visible at one place of a function."""
 
     where: str
+    micros: Mapping[str, Function] | None = None
     buffers: Mapping[str, Buffer] = field(default_factory=dict)
     variables: Mapping[str, DType] = field(default_factory=dict)
 
@@ -154,11 +172,15 @@ class _Scope:
                 self._typed(condition, DType.BOOL, "a condition")
                 self.body(then)
                 self.body(orelse)
-            case Store(buffer, indices, value):
-                written = buffer.scope in ("register", "workspace", "output")
+            case Store(buffer, indices, value, lanes):
+                written = buffer.scope in WRITABLE
                 self.expect(written, "a store to what is only read", buffer.name)
                 self._element(buffer, indices)
-                self._typed(value, buffer.dtype, f"the value stored to {buffer.name}")
+                self._lanes(buffer, lanes)
+                stored = buffer.dtype if lanes == 1 else DType.INT32
+                self._typed(value, stored, f"the value stored to {buffer.name}")
+            case Invoke():
+                self._invoke(stmt)
             case Let(var, value):
                 self._typed(value, var.dtype, f"the value of {var.name}")
                 self.add_variable(var)
@@ -170,6 +192,30 @@ class _Scope:
                 same = (pointer.dtype, pointer.scope) == (base.dtype, base.scope)
                 self.expect(same, "a view is of another type than its base", pointer.name)
                 self.add_buffer(pointer)
+
+    def _lanes(self, buffer: Buffer, lanes: int) -> None:
+        word = lanes * buffer.dtype.bits == 32 and buffer.dtype.is_integer
+        self.expect(lanes == 1 or word, "the lanes make no word of 32 bits", buffer.name)
+
+    def _invoke(self, stmt: Invoke) -> None:
+        """Arguments are of the types that the micro function declares; outputs may be written."""
+        for pointer in stmt.pointers:
+            self._element(pointer.buffer.view(pointer.buffer.elements), (pointer.offset,))
+        for scalar in stmt.scalars:
+            self._typed(scalar, DType.INT32, f"an argument of {stmt.function}")
+        if self.micros is None:
+            return
+        self.expect(stmt.function in self.micros, "no such micro function", stmt.function)
+        micro = self.micros[stmt.function]
+        wanted = (*micro.inputs, *micro.outputs)
+        counts = len(stmt.pointers), len(stmt.scalars)
+        same = counts == (len(wanted), len(micro.scalars))
+        self.expect(same, "wrong number of arguments", stmt.function)
+        for pointer, buffer in zip(stmt.pointers, wanted, strict=True):
+            fits = pointer.buffer.dtype is buffer.dtype
+            self.expect(fits, "an argument is of another type", f"{stmt.function}, {buffer.name}")
+            writable = buffer.scope != "output" or pointer.buffer.scope in WRITABLE
+            self.expect(writable, "a micro function writes what is only read", stmt.function)
 
     def _for(self, stmt: For) -> None:
         self._typed(stmt.start, DType.INT32, f"the start of {stmt.var.name}")
@@ -209,8 +255,9 @@ class _Scope:
             case Var(name):
                 known = self.variables.get(name)
                 self.expect(known is expr.dtype, "a variable is not defined here", name)
-            case Load(buffer, indices):
+            case Load(buffer, indices, lanes):
                 self._element(buffer, indices)
+                self._lanes(buffer, lanes)
             case Cast(_, value):
                 self._expr(value)
             case Select(condition, a, b):

@@ -138,12 +138,16 @@ def _hoisted(stmt: For, pointers: _Pointers, made: dict[tuple[Buffer, Expr], Buf
         return views[key], (from_linear(Linear(first, terms)),)
 
     def change(expr: Expr) -> Expr:
-        return Load(*moved(expr.buffer, expr.indices)) if isinstance(expr, Load) else expr
+        if not isinstance(expr, Load):
+            return expr
+        buffer, indices = moved(expr.buffer, expr.indices)
+        return replace(expr, buffer=buffer, indices=indices)
 
     body: list[Stmt] = []
     for inner in stmt.body:
         inner = map_stmt(inner, change)
         if isinstance(inner, Store):
-            inner = Store(*moved(inner.buffer, inner.indices), inner.value)
+            buffer, indices = moved(inner.buffer, inner.indices)
+            inner = replace(inner, buffer=buffer, indices=indices)
         body.append(inner)
     return [*new, replace(stmt, body=tuple(body))]
