@@ -82,5 +82,5 @@ def test_too_many_arguments_for_a_call_are_refused() -> None:
     many = SessionFunctions(
         functions.sources, functions.header, functions.registry, functions.names, 17
     )
-    with pytest.raises(UnsupportedError, match="residual: .*expected at most 16; found 17"):
+    with pytest.raises(UnsupportedError, match=r"residual: .*expected at most 16; found 17"):
         rpc_program(program.module, many, 64)

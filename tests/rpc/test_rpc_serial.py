@@ -68,5 +68,13 @@ def test_what_is_no_port(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DeviceError, match="this is no serial port"):
         open_serial(tmp_path / "file")
-    with pytest.raises(InputError, match="no standard one; found 12345 baud"):
-        open_serial(tmp_path / "file", 12345)
+    with pytest.raises(InputError, match="the speed is none; found 0 baud"):
+        open_serial(tmp_path / "file", 0)
+
+
+def test_a_port_belongs_to_one_host_at_a_time(board: Board) -> None:
+    with (
+        RpcSession(open_serial(board.port)),
+        pytest.raises(DeviceError, match=r"pts.*: the serial port is in use; hint: end what"),
+    ):
+        open_serial(board.port)
