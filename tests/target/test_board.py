@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from utvm.support.errors import InputError
-from utvm.target.board import PROBES, Memory, list_boards, load_board, read_board
+from utvm.target.board import PROBES, Debug, Memory, list_boards, load_board, read_board
 
+OPENOCD_SCRIPTS = Path("/usr/share/openocd/scripts")  # where Debian's package has them
 GOOD = """
 title = "A board"
 source = "its manual"
@@ -106,6 +107,24 @@ def test_a_real_board_says_how_programs_get_there(name: str) -> None:
     assert any(digit in board.source for digit in "0123456789"), "which manual?"
 
 
+def test_a_real_board_says_how_debuggers_reach_it() -> None:
+    assert load_board("emu_cortex_m4").debug == Debug()
+    silent = [name for name in names("probe") if load_board(name).debug == Debug()]
+    assert silent == ["esp32c3"], "no program that is packaged reaches that one"
+    nucleo = load_board("nucleo_f746zg").debug
+    assert nucleo == Debug(openocd=("-f", "board/st_nucleo_f7.cfg"), pyocd="cortex_m")
+
+
+@pytest.mark.parametrize("name", names("probe"))
+def test_configurations_of_openocd_exist(name: str) -> None:
+    if not OPENOCD_SCRIPTS.is_dir():
+        pytest.skip(f"needs OpenOCD's scripts in {OPENOCD_SCRIPTS}")
+    arguments = load_board(name).debug.openocd
+    assert set(arguments[::2]) <= {"-f", "-c"}
+    for option, value in zip(arguments[::2], arguments[1::2], strict=True):
+        assert option == "-c" or (OPENOCD_SCRIPTS / value).is_file(), value
+
+
 def test_tightly_coupled_memories_are_told_apart() -> None:
     board = load_board("nucleo_h743zi")
     assert [m.name for m in board.memories if m.tightly_coupled] == ["dtcm", "itcm"]
@@ -160,6 +179,8 @@ def test_an_unknown_board_points_at_the_nearest() -> None:
         ),
         ("run =", 'probe = "ice"\nrun =', "field 'probe' is wrong; expected one of st-link"),
         ("run =", "uart = 3\nrun =", "field 'uart' is wrong; expected a table; found 3"),
+        ("run =", "debug = {}\nrun =", "[debug]: the table is empty; expected 'openocd', 'pyocd'"),
+        ("run =", "debug.pyocd = 1\nrun =", "[debug]: field 'pyocd' is wrong; expected a string"),
         ("0x8000", "8\ntightly_coupled = 1", "expected true or false; found 1"),
     ],
 )

@@ -56,6 +56,14 @@ class Uart:
 
 
 @dataclass(frozen=True)
+class Debug:
+    """How debuggers reach the board's core; a program that is not named cannot do that."""
+
+    openocd: tuple[str, ...] = ()  # arguments: the probe's and the chip's configuration
+    pyocd: str = ""  # pyOCD's name of the chip; one that needs no download
+
+
+@dataclass(frozen=True)
 class Board:
     """What the linker and the runner need to know about a board."""
 
@@ -74,6 +82,7 @@ class Board:
     uart: Uart | None = None
     probe: str = ""  # one of PROBES; empty: no debug probe
     flash_command: tuple[str, ...] = ()  # writes '{elf}' to the board
+    debug: Debug = Debug()
 
     def memory(self, kind: str) -> Memory:
         """The main memory of a kind: the first one listed."""
@@ -115,6 +124,7 @@ def read_board(folder: Path) -> Board:
         uart=_read_uart(fields.optional_table("uart")),
         probe=fields.choice("probe", ("", *PROBES), ""),
         flash_command=fields.texts("flash_command"),
+        debug=_read_debug(fields.optional_table("debug")),
     )
     if board.linker_script is not None:
         _check_memories(fields, board.memories)
@@ -134,6 +144,16 @@ def _read_uart(fields: Fields | None) -> Uart | None:
     )
     fields.finish()
     return uart
+
+
+def _read_debug(fields: Fields | None) -> Debug:
+    if fields is None:
+        return Debug()
+    debug = Debug(openocd=fields.texts("openocd"), pyocd=fields.text("pyocd", ""))
+    if not debug.openocd and not debug.pyocd:
+        raise fields.error("the table is empty", expected="'openocd', 'pyocd' or both")
+    fields.finish()
+    return debug
 
 
 def _check_run(fields: Fields, board: Board) -> None:
