@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from utvm.device.child import Child, end_child, start_child
 from utvm.device.elf import ElfImage
 from utvm.support.errors import DeviceError, ToolchainError
 from utvm.support.interrupts import interrupts_held
@@ -85,17 +86,12 @@ def run_qemu(
 @contextmanager
 def _started(
     command: list[str], folder: Path, board: Board, timeout_seconds: float
-) -> Iterator[subprocess.Popen[bytes]]:
+) -> Iterator[Child]:
     """QEMU as a process group of its own, which is gone when the block is left."""
     with interrupts_held() as release:
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+            process = start_child(
+                command, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         except OSError as error:
             raise DeviceError(
@@ -106,11 +102,7 @@ def _started(
             _limit(process.pid, timeout_seconds)
             yield process
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            end_child(process)
 
 
 def _limit(pid: int, timeout_seconds: float) -> None:
@@ -131,7 +123,7 @@ def _limit(pid: int, timeout_seconds: float) -> None:
             return
 
 
-def _follow(process: subprocess.Popen[bytes], board: Board, timeout_seconds: float) -> str:
+def _follow(process: Child, board: Board, timeout_seconds: float) -> str:
     """The end of what the process says, once it has ended."""
     assert process.stdout is not None
     deadline = time.monotonic() + timeout_seconds

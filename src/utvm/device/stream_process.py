@@ -2,19 +2,19 @@
 
 In: a command; its standard input and output are the stream. Out: a ``ByteStream`` that owns the
 process. The process has its own group, which is killed when the stream is closed, so nothing that
-it started stays behind. What it wrote to standard error is part of the error when it dies.
+it started stays behind; on Linux it dies with us even if we are killed. What it wrote to standard
+error is part of the error when it dies.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from utvm.device.child import child_ending, end_child, start_child
 from utvm.device.session import StreamClosedError
 from utvm.device.stream import FdStream
 from utvm.support.errors import DeviceError
@@ -29,14 +29,12 @@ class ProcessStream(FdStream):
     def __init__(self, command: Sequence[str], folder: Path | None = None) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         try:
-            self._process = subprocess.Popen(
+            self._process = start_child(
                 command,
-                cwd=folder,
+                folder=folder,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                bufsize=0,
-                start_new_session=True,
             )
         except OSError as error:
             self._stderr.close()
@@ -57,26 +55,22 @@ class ProcessStream(FdStream):
     def close(self) -> None:
         """Closes the pipes, kills the process and all it started, and waits for its end."""
         super().close()
-        self._kill()
+        end_child(self._process)
         self._stderr.close()
 
     def ended(self, reason: str) -> StreamClosedError:
         """How the process ended; one that only closed its output is killed first."""
-        try:
-            status = self._process.wait(EXIT_SECONDS)
-            found = f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
-        except subprocess.TimeoutExpired:
-            found = "it closed its output"
-        self._kill()
+        found = child_ending(self._process, EXIT_SECONDS) or "it closed its output"
+        end_child(self._process)
         if not self._stderr.closed:
             self._stderr.seek(0)
-            lines = self._stderr.read()[-2000:].decode("utf-8", "replace").strip().splitlines()
-            found += f", {printable(lines[-1], 200)}" if lines else ""
+            said = _telling_line(self._stderr.read()[-16384:].decode("utf-8", "replace"))
+            found += f", {said}" if said else ""
         return StreamClosedError("the program has ended", where=self.name, found=found)
 
-    def _kill(self) -> None:
-        # The group exists as long as its leader is not waited for.
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+
+def _telling_line(text: str) -> str:
+    """The last line, or the last that says 'fatal': QEMU prints all registers behind that one."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    fatal = [line for line in lines if "fatal" in line]
+    return printable((fatal or lines)[-1], 200) if lines else ""
