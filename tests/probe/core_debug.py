@@ -36,14 +36,16 @@ DFSR_HALTED, DFSR_BKPT, DFSR_VCATCH = 1 << 0, 1 << 1, 1 << 3
 
 # AIRCR, B3.2.6.
 _VECTKEY, _VECTKEYSTAT = 0x05FA, 0xFA050000
-_RESET_REQUESTS = 1 << 2 | 1 << 0
+_RESET_REQUESTS, _VECTCLRACTIVE = 1 << 2 | 1 << 0, 1 << 1
+_IPSR = 0x1FF  # of xPSR: the exception that is being handled
 
 # DCRSR, C1.6.3: what its field REGSEL says.
 _WRITE = 1 << 16
 _CORE_REGISTERS = {number: f"r{number}" for number in range(13)}
-_CORE_REGISTERS |= {13: "sp", 14: "lr", 15: "pc", 16: "xpsr", 17: "sp", 0x21: "fpscr"}
+_CORE_REGISTERS |= {13: "sp", 14: "lr", 15: "pc", 16: "xpsr", 17: "msp", 18: "psp", 33: "fpscr"}
 _CORE_REGISTERS |= {0x40 + number: f"s{number}" for number in range(32)}
-_KEPT_REGISTERS = (18, 20)  # PSP; CONTROL, FAULTMASK, BASEPRI and PRIMASK: the core has none
+_PACKED = 20  # these, from bit 0 on:
+_PACKED_REGISTERS = ("primask", "basepri", "faultmask", "control")
 
 
 class Stop(enum.Enum):
@@ -65,12 +67,17 @@ class DebuggedCore(Protocol):
     def write(self, address: int, data: bytes) -> None: ...
 
     def register(self, name: str) -> int:
-        """r0 to r12, sp, lr, pc, xpsr, s0 to s31, fpscr."""
+        """r0 to r12, sp, lr, pc, xpsr, msp, psp, control, primask, basepri, faultmask, s0 to s31,
+        fpscr."""
 
     def set_register(self, name: str, value: int) -> None: ...
 
     def run(self, stops: Collection[int], instruction_limit: int) -> Stop:
         """Executes nothing when ``pc`` is one of ``stops``."""
+
+    def take_fault(self) -> bool:
+        """Enters the handler for what the last run ended with, a fault or a bkpt; False if the
+        core would lock up instead."""
 
     def reset(self) -> None:
         """The core is then before the first instruction of its reset handler."""
@@ -85,8 +92,7 @@ class CoreDebug:
         self._controls = 0  # the C_ bits of DHCSR
         self._sticky = S_RESET_ST  # S_RETIRE_ST and S_RESET_ST: cleared when they are read
         self._ready = 0  # S_REGRDY
-        self._demcr = self._dfsr = self._dcrdr = 0
-        self._kept = dict.fromkeys(_KEPT_REGISTERS, 0)
+        self._dfsr = self._dcrdr = 0
         self._unit_enabled = False
         self._comparators = [0] * profile.breakpoints
         self._words = dict(profile.words)  # identification, and registers that only keep values
@@ -94,7 +100,7 @@ class CoreDebug:
             DHCSR: self._read_dhcsr,
             DCRSR: lambda: 0,
             DCRDR: lambda: self._dcrdr,
-            DEMCR: lambda: self._demcr,
+            DEMCR: lambda: self._read_core(DEMCR),
             DFSR: lambda: self._dfsr,
             AIRCR: lambda: _VECTKEYSTAT,
             FP_CTRL: self._read_fp_ctrl,
@@ -189,11 +195,11 @@ class CoreDebug:
                 pass
 
     def _fault(self) -> None:
-        """The core has no handler for its fault left: it locks up, unless that is caught."""
-        if self._controls & C_DEBUGEN and self._demcr & VC_HARDERR:
-            self._halt(DFSR_VCATCH)
-        else:
+        """The core enters its handler, and halts there if that is caught, or locks up."""
+        if not self.core.take_fault():
             self._lockup = True
+        elif self._controls & C_DEBUGEN and self._read_core(DEMCR) & VC_HARDERR:
+            self._halt(DFSR_VCATCH)
 
     def _halt(self, cause: int) -> None:
         self._halted, self._lockup = True, False
@@ -203,11 +209,10 @@ class CoreDebug:
     def _reset(self) -> None:
         """C1.4: a local reset; what a debugger has set stays, but for C_HALT."""
         self.core.reset()
-        self._kept = dict.fromkeys(_KEPT_REGISTERS, 0)
         self._sticky = (self._sticky | S_RESET_ST) & ~S_RETIRE_ST
         self._halted = self._lockup = False
         self._controls &= ~C_HALT
-        if self._controls & C_DEBUGEN and self._demcr & VC_CORERESET:
+        if self._controls & C_DEBUGEN and self._read_core(DEMCR) & VC_CORERESET:
             self._halt(DFSR_VCATCH)
 
     # Registers.
@@ -243,31 +248,46 @@ class CoreDebug:
         number = value & 0x7F
         if not self._halted:
             return
-        if number in self._kept:
-            if value & _WRITE:
-                self._kept[number] = self._dcrdr
-            else:
-                self._dcrdr = self._kept[number]
-        elif number in _CORE_REGISTERS:
-            name = _CORE_REGISTERS[number]
-            if value & _WRITE:
-                self.core.set_register(name, self._dcrdr)
-            else:
-                self._dcrdr = self.core.register(name)
+        if value & _WRITE:
+            self._set_register(number, self._dcrdr)
+        else:
+            self._dcrdr = self._register(number)
         self._ready = S_REGRDY
+
+    def _register(self, number: int) -> int:
+        """A register that there is not reads as zero."""
+        if number == _PACKED:
+            values = (self.core.register(name) for name in _PACKED_REGISTERS)
+            return sum((value & 0xFF) << 8 * index for index, value in enumerate(values))
+        return self.core.register(_CORE_REGISTERS[number]) if number in _CORE_REGISTERS else 0
+
+    def _set_register(self, number: int, value: int) -> None:
+        if number == _PACKED:
+            for index, name in enumerate(_PACKED_REGISTERS):
+                self.core.set_register(name, value >> 8 * index & 0xFF)
+        elif number in _CORE_REGISTERS:
+            self.core.set_register(_CORE_REGISTERS[number], value)
+
+    def _read_core(self, address: int) -> int:
+        return int.from_bytes(self.core.read(address, 4), "little")
 
     def _write_dcrdr(self, value: int) -> None:
         self._dcrdr = value
 
     def _write_demcr(self, value: int) -> None:
-        self._demcr = value & _DEMCR_BITS
+        """The core's own register: programs switch the cycle counter on with it."""
+        self.core.write(DEMCR, (value & _DEMCR_BITS).to_bytes(4, "little"))
 
     def _write_dfsr(self, value: int) -> None:
         self._dfsr &= ~value
 
     def _write_aircr(self, value: int) -> None:
-        if value >> 16 == _VECTKEY and value & _RESET_REQUESTS:
+        if value >> 16 != _VECTKEY:
+            return
+        if value & _RESET_REQUESTS:
             self._reset()
+        elif value & _VECTCLRACTIVE and self._halted:
+            self.core.set_register("xpsr", self.core.register("xpsr") & ~_IPSR)
 
     # The breakpoint unit, C1.11.
 

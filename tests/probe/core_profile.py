@@ -79,6 +79,7 @@ def _core_words(scs: int, dwt: int, fpb: int, table: int) -> dict[int, int]:
 
 _STM32_TABLE = 0xE00FD000
 _DBGMCU = 0xE0042000
+_ICIALLU = 0xE000EF50  # to write to it empties the instruction cache
 
 STM32F746 = CoreProfile(
     ap=0x74770001,
@@ -98,6 +99,7 @@ STM32F746 = CoreProfile(
         0xE000EF40: 0x10110021,  # MVFR0 to MVFR2: single precision, FPv5
         0xE000EF44: 0x11000011,
         0xE000EF48: 0x00000040,
+        _ICIALLU: 0,
         _DBGMCU: 0x10016449,
         _DBGMCU + 4: 0,
         _DBGMCU + 8: 0,

@@ -11,14 +11,14 @@ from tests.probe import debug_port as dp
 from tests.probe.core_debug import CoreDebug, Stop
 from tests.probe.core_profile import CORTEX_M4, STM32F746, CoreProfile
 from tests.probe.debug_port import DebugPort
+from tests.probe.raw_probe import POWER, RawProbe
 from utvm.device.memory_access import AccessFaultError
 
-RAM, RAM_BYTES = 0x20000000, 0x1000
-POWER = dp.CDBGPWRUPREQ | dp.CSYSPWRUPREQ
+RAM, RAM_BYTES = 0x20000000, 0x10000
 
 
 class FakeCore:
-    """A kilobyte of memory, registers, and runs that end as the test says."""
+    """Some memory, registers, and runs that end as the test says."""
 
     def __init__(self) -> None:
         self.memory = bytearray(RAM_BYTES)
@@ -26,6 +26,8 @@ class FakeCore:
         self.ends: list[Stop] = []
         self.runs: list[tuple[set[int], int]] = []
         self.resets = 0
+        self.handles_faults = False
+        self.demcr = 0
 
     def _check(self, address: int, size_bytes: int) -> int:
         if not RAM <= address <= RAM + RAM_BYTES - size_bytes:
@@ -33,10 +35,15 @@ class FakeCore:
         return address - RAM
 
     def read(self, address: int, size_bytes: int) -> bytes:
+        if address == cd.DEMCR:
+            return self.demcr.to_bytes(4, "little")
         offset = self._check(address, size_bytes)
         return bytes(self.memory[offset : offset + size_bytes])
 
     def write(self, address: int, data: bytes) -> None:
+        if address == cd.DEMCR:
+            self.demcr = int.from_bytes(data, "little")
+            return
         offset = self._check(address, len(data))
         self.memory[offset : offset + len(data)] = data
 
@@ -50,54 +57,20 @@ class FakeCore:
         self.runs.append((set(stops), instruction_limit))
         return self.ends.pop(0) if self.ends else Stop.LIMIT
 
+    def take_fault(self) -> bool:
+        return self.handles_faults
+
     def reset(self) -> None:
         self.resets += 1
         self.registers = {"pc": 0x08000000}
 
 
-class Probe:
-    """What a debugger does to get at memory and registers."""
+class Probe(RawProbe):
+    """A probe of the core made of a dictionary."""
 
     def __init__(self, profile: CoreProfile = STM32F746, *, jtag: bool = False) -> None:
         self.core = FakeCore()
-        self.port = DebugPort(CoreDebug(self.core, profile), jtag=jtag)
-        self.port.write_dp(dp.CTRL_STAT, POWER)
-        self.size(4)
-
-    def ap(self, register: int) -> int:
-        self.port.write_dp(dp.SELECT, register & 0xF0)
-        return self.port.read_ap(register & 0xC)
-
-    def set_ap(self, register: int, value: int) -> None:
-        self.port.write_dp(dp.SELECT, register & 0xF0)
-        self.port.write_ap(register & 0xC, value)
-
-    def size(self, size_bytes: int, increment: int = 1) -> None:
-        self.set_ap(dp.CSW, {1: 0, 2: 1, 4: 2}[size_bytes] | increment << 4)
-
-    def read(self, address: int) -> int:
-        self.set_ap(dp.TAR, address)
-        return self.ap(dp.DRW)
-
-    def write(self, address: int, value: int) -> None:
-        self.set_ap(dp.TAR, address)
-        self.set_ap(dp.DRW, value)
-
-    def control(self, bits: int) -> None:
-        self.write(cd.DHCSR, cd.DEBUG_KEY | bits)
-
-    def halt(self) -> None:
-        self.control(cd.C_DEBUGEN | cd.C_HALT)
-
-    def register(self, number: int) -> int:
-        self.write(cd.DCRSR, number)
-        assert self.read(cd.DHCSR) & cd.S_REGRDY
-        return self.read(cd.DCRDR)
-
-    def set_register(self, number: int, value: int) -> None:
-        self.write(cd.DCRDR, value)
-        self.write(cd.DCRSR, 1 << 16 | number)
-        assert self.read(cd.DHCSR) & cd.S_REGRDY
+        super().__init__(DebugPort(CoreDebug(self.core, profile), jtag=jtag))
 
 
 @pytest.fixture
@@ -327,7 +300,7 @@ def test_status_bits_are_cleared_when_they_are_read(probe: Probe) -> None:
 
 def test_registers_by_number(probe: Probe) -> None:
     probe.halt()
-    for number in (*range(17), 0x21, 0x40, 0x5F):
+    for number in (*range(17), 33, 0x40, 0x5F):
         probe.set_register(number, 1000 + number)
     assert probe.core.registers == {
         **{f"r{number}": 1000 + number for number in range(13)},
@@ -340,10 +313,14 @@ def test_registers_by_number(probe: Probe) -> None:
         "s31": 1095,
     }
     assert probe.register(15) == 1015
-    assert probe.register(17) == 1013  # the main stack pointer
+    probe.set_register(17, 4)
     probe.set_register(18, 5)
-    probe.set_register(20, 6)
-    assert (probe.register(18), probe.register(20)) == (5, 6)
+    assert (probe.core.registers["msp"], probe.core.registers["psp"]) == (4, 5)
+    probe.set_register(20, 0x03010201)
+    names = ("control", "faultmask", "basepri", "primask")
+    assert [probe.core.registers[name] for name in names] == [3, 1, 2, 1]
+    assert probe.register(20) == 0x03010201
+    assert probe.register(19) == 0  # there is none
 
 
 def test_registers_of_a_running_core_are_not_ready(probe: Probe) -> None:
@@ -362,18 +339,33 @@ def test_a_bkpt_halts_only_under_a_debugger(probe: Probe) -> None:
     assert probe.read(cd.DFSR) == cd.DFSR_HALTED | cd.DFSR_BKPT
 
 
-def test_a_fault_locks_up_unless_it_is_caught(probe: Probe) -> None:
+def test_a_fault_without_handler_locks_the_core_up(probe: Probe) -> None:
     probe.control(cd.C_DEBUGEN)
     probe.core.ends = [Stop.FAULT]
     assert probe.read(cd.DHCSR) & (cd.S_HALT | cd.S_LOCKUP) == cd.S_LOCKUP
+    probe.core.runs.clear()
+    probe.port.poll()
+    assert probe.core.runs == []
     probe.halt()
     assert probe.read(cd.DHCSR) & (cd.S_HALT | cd.S_LOCKUP) == cd.S_HALT
-    probe.write(cd.DFSR, 0x1F)
-    probe.write(cd.DEMCR, cd.VC_HARDERR)
+
+
+def test_a_fault_is_caught_in_front_of_its_handler(probe: Probe) -> None:
+    probe.core.handles_faults = True
     probe.control(cd.C_DEBUGEN)
+    probe.core.ends = [Stop.FAULT]
+    assert not probe.read(cd.DHCSR) & (cd.S_HALT | cd.S_LOCKUP)
+    probe.write(cd.DEMCR, cd.VC_HARDERR)
     probe.core.ends = [Stop.FAULT]
     assert probe.read(cd.DHCSR) & (cd.S_HALT | cd.S_LOCKUP) == cd.S_HALT
     assert probe.read(cd.DFSR) == cd.DFSR_VCATCH
+
+
+def test_active_exceptions_are_cleared_on_demand(probe: Probe) -> None:
+    probe.halt()
+    probe.set_register(16, 0x01000003)
+    probe.write(cd.AIRCR, 0x05FA0002)
+    assert probe.register(16) == 0x01000000
 
 
 def test_reset_is_caught_when_asked_for(probe: Probe) -> None:
