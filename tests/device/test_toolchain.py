@@ -237,7 +237,14 @@ def test_memory_script_names_every_memory() -> None:
         "}\n"
         'REGION_ALIAS("FLASH", flash)\n'
         'REGION_ALIAS("RAM", ram)\n'
-        "__utvm_stack_bytes = 8192;\n"
+        "__utvm_stack_bytes = 0x2000;\n"
+        "__utvm_clock_hz = 0x17d7840;\n"
+        "__utvm_machine_timer = 0x0;\n"
+        "__utvm_uart_base = 0x40004000;\n"
+        "__utvm_uart_clock_hz = 0x17d7840;\n"
+        "__utvm_uart_baud = 0x1c200;\n"
+        "__utvm_uart_tx_select = 0x0;\n"
+        "__utvm_uart_rx_select = 0x0;\n"
     )
 
 

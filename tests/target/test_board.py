@@ -179,6 +179,16 @@ def test_an_unknown_board_points_at_the_nearest() -> None:
         ),
         ("run =", 'probe = "ice"\nrun =', "field 'probe' is wrong; expected one of st-link"),
         ("run =", "uart = 3\nrun =", "field 'uart' is wrong; expected a table; found 3"),
+        (
+            "[[memory]]",
+            "[uart]\ninstance = 'U'\nbaud = 9600\ntx = 'a'\nrx = 'b'\ndriver = 'usb'\n[[memory]]",
+            "field 'driver' is wrong; expected one of cmsdk, nrf_uart, ns16550; found 'usb'",
+        ),
+        (
+            "[[memory]]",
+            "[uart]\ninstance = 'U'\nbaud = 9600\ntx = 'a'\nrx = 'b'\ndriver = 'cmsdk'\n[[memory]]",
+            "[uart]: a driver needs the fields 'base', 'clock_hz' and 'baud'",
+        ),
         ("run =", "debug = {}\nrun =", "[debug]: the table is empty; expected 'openocd', 'pyocd'"),
         ("run =", "debug.pyocd = 1\nrun =", "[debug]: field 'pyocd' is wrong; expected a string"),
         ("0x8000", "8\ntightly_coupled = 1", "expected true or false; found 1"),

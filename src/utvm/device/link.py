@@ -105,5 +105,20 @@ def memory_script(board: Board) -> str:
         f'REGION_ALIAS("{alias}", {board.memory(kind).name})'
         for alias, kind in (("FLASH", "flash"), ("RAM", "ram"))
     ]
-    lines.append(f"__utvm_stack_bytes = {board.stack_bytes};")
+    lines += [f"__utvm_{name} = {value:#x};" for name, value in board_numbers(board).items()]
     return "\n".join(lines) + "\n"
+
+
+def board_numbers(board: Board) -> dict[str, int]:
+    """What C learns about the board: absolute symbols ``__utvm_<name>``, 0 where unknown."""
+    uart = board.uart
+    return {
+        "stack_bytes": board.stack_bytes,
+        "clock_hz": board.clock_hz,
+        "machine_timer": board.machine_timer,
+        "uart_base": uart.base if uart else 0,
+        "uart_clock_hz": uart.clock_hz if uart else 0,
+        "uart_baud": uart.baud if uart else 0,
+        "uart_tx_select": uart.tx_select if uart else 0,
+        "uart_rx_select": uart.rx_select if uart else 0,
+    }

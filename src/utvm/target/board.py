@@ -18,6 +18,7 @@ from utvm.target.target import list_targets
 
 BOARDS = Path(__file__).parents[1] / "boards"
 CRT_PORTS = Path(__file__).parents[1] / "crt" / "port"
+UART_DRIVERS = CRT_PORTS / "uart"
 
 MEMORY_KINDS = ("flash", "ram")
 RUN_KINDS = {
@@ -53,6 +54,11 @@ class Uart:
     baud: int
     tx: str
     rx: str
+    driver: str = ""  # a file of crt/port/uart, without '.c'; empty: there is none for it
+    base: int = 0  # address of its registers
+    clock_hz: int = 0  # what its divisor divides
+    tx_select: int = 0  # for pin selection registers, where the peripheral has such
+    rx_select: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class Board:
     probe: str = ""  # one of PROBES; empty: no debug probe
     flash_command: tuple[str, ...] = ()  # writes '{elf}' to the board
     debug: Debug = Debug()
+    machine_timer: int = 0  # RISC-V: address of the CLINT, which has mtime and mtimecmp; 0: none
 
     def memory(self, kind: str) -> Memory:
         """The main memory of a kind: the first one listed."""
@@ -107,7 +114,7 @@ def load_board(name: str) -> Board:
 def read_board(folder: Path) -> Board:
     """The board that ``folder/board.toml`` describes; its name is the folder's name."""
     fields = read_fields(folder / "board.toml")
-    port = fields.choice("port", sorted(path.name for path in CRT_PORTS.iterdir()))
+    port = fields.choice("port", _ports())
     board = Board(
         name=folder.resolve().name,
         title=fields.text("title"),
@@ -125,6 +132,7 @@ def read_board(folder: Path) -> Board:
         probe=fields.choice("probe", ("", *PROBES), ""),
         flash_command=fields.texts("flash_command"),
         debug=_read_debug(fields.optional_table("debug")),
+        machine_timer=fields.integer("machine_timer", 0, multiple_of=8),
     )
     if board.linker_script is not None:
         _check_memories(fields, board.memories)
@@ -133,15 +141,28 @@ def read_board(folder: Path) -> Board:
     return board
 
 
+def _ports() -> list[str]:
+    """The ports that can run a program: those with a linker script, and the native one."""
+    return sorted([*(path.parent.name for path in CRT_PORTS.glob("*/link.ld")), "host"])
+
+
 def _read_uart(fields: Fields | None) -> Uart | None:
     if fields is None:
         return None
+    drivers = sorted(path.stem for path in UART_DRIVERS.glob("*.c"))
     uart = Uart(
         instance=fields.text("instance"),
         baud=fields.integer("baud"),
         tx=fields.text("tx"),
         rx=fields.text("rx"),
+        driver=fields.choice("driver", ("", *drivers), ""),
+        base=fields.integer("base", 0, multiple_of=4),
+        clock_hz=fields.integer("clock_hz", 0),
+        tx_select=fields.integer("tx_select", 0),
+        rx_select=fields.integer("rx_select", 0),
     )
+    if uart.driver and not (uart.base and uart.clock_hz and uart.baud):
+        raise fields.error("a driver needs the fields 'base', 'clock_hz' and 'baud'")
     fields.finish()
     return uart
 
