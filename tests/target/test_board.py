@@ -180,13 +180,13 @@ def test_an_unknown_board_points_at_the_nearest() -> None:
         ("run =", 'probe = "ice"\nrun =', "field 'probe' is wrong; expected one of st-link"),
         ("run =", "uart = 3\nrun =", "field 'uart' is wrong; expected a table; found 3"),
         (
-            "[[memory]]",
-            "[uart]\ninstance = 'U'\nbaud = 9600\ntx = 'a'\nrx = 'b'\ndriver = 'usb'\n[[memory]]",
+            "run =",
+            'uart = {instance = "U", baud = 9600, tx = "a", rx = "b", driver = "usb"}\nrun =',
             "field 'driver' is wrong; expected one of cmsdk, nrf_uart, ns16550; found 'usb'",
         ),
         (
-            "[[memory]]",
-            "[uart]\ninstance = 'U'\nbaud = 9600\ntx = 'a'\nrx = 'b'\ndriver = 'cmsdk'\n[[memory]]",
+            "run =",
+            'uart = {instance = "U", baud = 9600, tx = "a", rx = "b", driver = "cmsdk"}\nrun =',
             "[uart]: a driver needs the fields 'base', 'clock_hz' and 'baud'",
         ),
         ("run =", "debug = {}\nrun =", "[debug]: the table is empty; expected 'openocd', 'pyocd'"),
