@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Collection, Iterator
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.probe.core_debug import CoreDebug, Stop
 from tests.probe.core_profile import STM32F746
 from tests.probe.debug_port import DebugPort
@@ -21,6 +24,7 @@ from utvm.device.memory_access import AccessFaultError, MemoryAccess
 from utvm.device.memory_pyocd import PyOcdAccess
 from utvm.device.session import DeviceTimeoutError, StreamClosedError
 from utvm.support.errors import DeviceError
+from utvm.target.board import list_boards, load_board
 
 STOP = RAM + 0x10
 PROMPT_SECONDS = 30.0  # what must end is given that long on a busy machine
@@ -198,6 +202,27 @@ def test_an_interrupt_ends_the_worker(access: PyOcdAccess, monkeypatch: pytest.M
     assert gone(access.pid)
 
 
+def test_our_death_ends_the_worker(server: PyOcdServer) -> None:
+    program = f"""
+import time
+from utvm.device.memory_pyocd import PyOcdAccess
+print(PyOcdAccess(probe={server.probe!r}).pid, flush=True)
+time.sleep(1000)
+"""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        worker = int(process.stdout.readline())
+        assert not gone(worker)
+        process.kill()
+    end = soon()
+    while not gone(worker):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
 def gone(pid: int) -> bool:
     """Whether there is no such process."""
     try:
@@ -232,3 +257,13 @@ def test_a_port_without_a_core(server: PyOcdServer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(server._port, "read_ap", lambda address: 0)
     with pytest.raises(DeviceError, match="pyOCD refuses"):
         PyOcdAccess(probe=server.probe)
+
+
+def test_boards_name_targets_that_need_no_download() -> None:
+    program = "from pyocd.target import TARGET; print(*TARGET)"
+    known = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    named = {board.debug.pyocd for board in map(load_board, list_boards())} - {""}
+    assert named
+    assert named <= set(known)
