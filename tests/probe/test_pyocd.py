@@ -224,12 +224,9 @@ time.sleep(1000)
 
 
 def gone(pid: int) -> bool:
-    """Whether there is no such process."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
+    """Whether the process has ended; its status may still wait to be asked for."""
+    shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return shown.stdout.strip()[:1] in ("", "Z")
 
 
 # What cannot be opened.
