@@ -10,10 +10,11 @@ static int32_t put(void *context, const uint8_t *data, size_t bytes) {
 
 int main(void) {
   static uint8_t buffer[400];
-  const TVMRpcPort port = {NULL, NULL, put, NULL, 0};
+  TVMRpcPort port = {0};
   TVMRpcReceiver receiver;
   TVMRpcHeader header;
   int byte;
+  port.write = put;
   TVMRpcReceiver_Init(&receiver, buffer, sizeof buffer);
   while ((byte = getchar()) != EOF) {
     if (TVMRpcReceiver_Byte(&receiver, (uint8_t)byte, &header) &&

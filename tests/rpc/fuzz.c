@@ -64,6 +64,19 @@ static int32_t host_take(void *context, const uint8_t *data, size_t bytes) {
   return 0;
 }
 
+/* The state of the watchdog: it must sleep whenever no operator runs. */
+static uint32_t watchdog_ms;
+
+static void watch(void *context, uint32_t milliseconds) {
+  (void)context;
+  watchdog_ms = milliseconds;
+}
+
+static uint32_t stack_used(void *context) {
+  (void)context;
+  return 100;
+}
+
 static int32_t no_read(void *context, uint8_t *data, size_t capacity) {
   (void)context;
   (void)data;
@@ -93,6 +106,14 @@ static int32_t stream_put(void *context, const uint8_t *data, size_t bytes) {
   return 0;
 }
 
+static TVMRpcPort stream_port(Stream *stream) {
+  TVMRpcPort port = {0};
+  port.context = stream;
+  port.read = no_read;
+  port.write = stream_put;
+  return port;
+}
+
 #if !defined(LIBFUZZER)
 static uint32_t random_number(const Host *host) {
   static const uint32_t numbers[] = {0, 1, 2, 4, 8, 16, 255, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF};
@@ -102,10 +123,10 @@ static uint32_t random_number(const Host *host) {
 
 /* A command that is right more often than not. */
 static uint32_t random_command(const Host *host, uint8_t *at) {
-  static const uint16_t sizes[] = {6, 4, 8, 20, 12, 20, 32, 0, 0, 0, 0, 4};
+  static const uint16_t sizes[] = {6, 4, 8, 20, 12, 20, 32, 0, 0, 0, 0, 4, 4};
   uint8_t arguments[64];
-  uint32_t number = 1 + random_below(13);
-  uint16_t bytes = number <= 12 ? sizes[number - 1] : 5;
+  uint32_t number = 1 + random_below(14);
+  uint16_t bytes = number <= 13 ? sizes[number - 1] : 5;
   uint32_t i;
   for (i = 0; i < sizeof arguments; i += 4) {
     const uint32_t value = random_number(host);
@@ -148,7 +169,7 @@ static uint32_t random_command(const Host *host, uint8_t *at) {
 }
 
 static void random_request(const Host *host, uint32_t sequence, Stream *stream) {
-  const TVMRpcPort port = {stream, no_read, stream_put, NULL, 0};
+  const TVMRpcPort port = stream_port(stream);
   TVMRpcHeader header = {TVM_RPC_REQUEST, 0, 0, 0};
   uint8_t payload[PAYLOAD_BYTES];
   header.session = host->session;
@@ -203,6 +224,9 @@ static void device_open(Device *device, Host *host) {
   server.port.write = host_take;
   server.port.cycles = count;
   server.port.cycles_per_second = 1000000;
+  server.port.watchdog = watch;
+  server.port.stack_used = stack_used;
+  server.port.stack_bytes = 101;
   server.runtime = &device->runtime;
   server.receive = device->receive = malloc(FRAME_BYTES);
   server.reply = device->reply = malloc(FRAME_BYTES);
@@ -231,7 +255,7 @@ static void device_close(Device *device) {
 
 static void say_hello(Device *device) {
   Stream stream = {{0}, 0};
-  const TVMRpcPort port = {&stream, no_read, stream_put, NULL, 0};
+  const TVMRpcPort port = stream_port(&stream);
   const TVMRpcHeader header = {TVM_RPC_HELLO, 2, 1 + random_below(0xFFFF), 0};
   const uint8_t versions[] = {TVM_RPC_VERSION, TVM_RPC_VERSION};
   (void)TVMRpcFrame_Write(&port, &header, versions);
@@ -249,7 +273,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
   say_hello(&device);
   while (bytes > 1) {
     Stream stream = {{0}, 0};
-    const TVMRpcPort port = {&stream, no_read, stream_put, NULL, 0};
+    const TVMRpcPort port = stream_port(&stream);
     const size_t rest = bytes - 1;
     TVMRpcHeader header = {TVM_RPC_REQUEST, 0, host.session, device.server.sequence + 1};
     header.payload_bytes = rest < data[0] ? (uint32_t)rest : data[0];
@@ -262,6 +286,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes) {
     bytes = rest - header.payload_bytes;
   }
   device_close(&device);
+  if (watchdog_ms != 0) {
+    abort();
+  }
   return 0;
 }
 #else
@@ -279,6 +306,9 @@ static void run_session(void) {
     }
     if (TVMRpcServer_Receive(&device.server, stream.bytes, stream.used) == TVM_RPC_RESET) {
       break;
+    }
+    if (watchdog_ms != 0) {
+      abort();
     }
   }
   device_close(&device);

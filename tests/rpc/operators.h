@@ -52,7 +52,7 @@ static int32_t exhaust(TVMValue *args, int *type_codes, int num_args, TVMValue *
 /* Writes where there is no memory. */
 static int32_t crash(TVMValue *args, int *type_codes, int num_args, TVMValue *ret_value,
                      int *ret_type_code, void *resource_handle) {
-  volatile uint32_t *nowhere = (volatile uint32_t *)(uintptr_t)0x70000000u;
+  volatile uint32_t *nowhere = (volatile uint32_t *)(uintptr_t)0xE1000000u;
   (void)args;
   (void)type_codes;
   (void)num_args;
@@ -78,9 +78,88 @@ static int32_t hang(TVMValue *args, int *type_codes, int num_args, TVMValue *ret
   return TVM_OK;
 }
 
-#define OPERATOR_COUNT 5
-static const TVMBackendPackedCFunc operator_functions[OPERATOR_COUNT] = {increment, refuse, exhaust,
-                                                                         crash, hang};
-#define OPERATOR_NAMES "\5\0increment\0refuse\0exhaust\0crash\0hang"
+/* Goes on where nothing may be executed. */
+static int32_t jump(TVMValue *args, int *type_codes, int num_args, TVMValue *ret_value,
+                    int *ret_type_code, void *resource_handle) {
+  (void)args;
+  (void)type_codes;
+  (void)num_args;
+  (void)ret_value;
+  (void)ret_type_code;
+  (void)resource_handle;
+  void (*volatile nowhere)(void) = (void (*)(void))(uintptr_t)0x40000001u;
+  nowhere();
+  return TVM_OK;
+}
+
+/* Executes what is no instruction. */
+static int32_t undefined(TVMValue *args, int *type_codes, int num_args, TVMValue *ret_value,
+                         int *ret_type_code, void *resource_handle) {
+  (void)args;
+  (void)type_codes;
+  (void)num_args;
+  (void)ret_value;
+  (void)ret_type_code;
+  (void)resource_handle;
+  __builtin_trap();
+}
+
+/* Stops for a debugger that is not there. */
+static int32_t breakpoint(TVMValue *args, int *type_codes, int num_args, TVMValue *ret_value,
+                          int *ret_type_code, void *resource_handle) {
+  (void)args;
+  (void)type_codes;
+  (void)num_args;
+  (void)ret_value;
+  (void)ret_type_code;
+  (void)resource_handle;
+#if defined(__arm__)
+  __asm__ volatile("bkpt 0");
+#elif defined(__riscv)
+  __asm__ volatile("ebreak");
+#else
+  __builtin_trap();
+#endif
+  return TVM_OK;
+}
+
+/* Uses `depth` times 64 bytes of the stack or more. */
+static uint32_t deep(uint32_t depth) {
+  volatile uint8_t here[64];
+  here[0] = (uint8_t)depth;
+  return depth == 0 ? here[0] : deep(depth - 1) + here[0];
+}
+
+/* Never stops to call itself. */
+static int32_t overflow(TVMValue *args, int *type_codes, int num_args, TVMValue *ret_value,
+                        int *ret_type_code, void *resource_handle) {
+  (void)args;
+  (void)type_codes;
+  (void)num_args;
+  (void)ret_value;
+  (void)ret_type_code;
+  (void)resource_handle;
+  return (int32_t)deep(0xFFFFFFu);
+}
+
+/* Uses a kilobyte of stack, and of workspace as much. */
+static int32_t spend(TVMValue *args, int *type_codes, int num_args, TVMValue *ret_value,
+                     int *ret_type_code, void *resource_handle) {
+  void *workspace;
+  const int32_t status = TVMBackendAllocWorkspace(resource_handle, 1024, &workspace);
+  (void)args;
+  (void)type_codes;
+  (void)num_args;
+  (void)ret_value;
+  (void)ret_type_code;
+  (void)deep(16);
+  return status != TVM_OK ? status : TVMBackendFreeWorkspace(resource_handle, workspace, 1024);
+}
+
+#define OPERATOR_COUNT 10
+static const TVMBackendPackedCFunc operator_functions[OPERATOR_COUNT] = {
+    increment, refuse, exhaust, crash, hang, jump, undefined, breakpoint, overflow, spend};
+#define OPERATOR_NAMES \
+  "\12\0increment\0refuse\0exhaust\0crash\0hang\0jump\0undefined\0breakpoint\0overflow\0spend"
 
 #endif

@@ -60,7 +60,7 @@ def test_a_reset_gives_a_new_session(session: RpcSession) -> None:
 
 def test_a_fault_is_named_by_the_emulator(session: RpcSession) -> None:
     session.call(session.function("crash"), [])
-    expected = r"\(crash\+0x.*\): the program writes unmapped memory; found 4 bytes at 0x70000000"
+    expected = r"\(crash\+0x.*\): the program writes unmapped memory; found 4 bytes at 0xe1000000"
     for _ in range(2):
         with pytest.raises(StreamClosedError, match=expected):
             session.statistics()

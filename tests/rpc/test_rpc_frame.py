@@ -22,7 +22,7 @@ RPC_SOURCES = [
     CRT / "src" / f"{name}.c"
     for name in (
         *("runtime", "registry", "memory", "tensor", "status"),
-        *("rpc_frame", "rpc_server", "rpc_commands"),
+        *("rpc_frame", "rpc_server", "rpc_commands", "rpc_status"),
     )
 ]
 

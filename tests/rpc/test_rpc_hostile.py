@@ -42,8 +42,8 @@ class FakeDevice:
         self.closed = True
 
 
-def welcome(frame: Frame, payload_bytes: int = 256, status: int = 0, version: int = 1) -> bytes:
-    content = WELCOME.pack(status, version, 1, 1, 0, payload_bytes, 3, 1000, 4096, 4)
+def welcome(frame: Frame, payload_bytes: int = 256, status: int = 0, version: int = 2) -> bytes:
+    content = WELCOME.pack(status, version, version, version, 0, payload_bytes, 3, 1000, 4096, 4)
     return encode(Frame(Kind.WELCOME, frame.session | 7 << 16, frame.sequence, content))
 
 
@@ -69,8 +69,12 @@ def open_session(stream: FakeDevice) -> RpcSession:
         (lambda f: welcome(f, payload_bytes=63), "makes no sense"),
         (lambda f: welcome(f, payload_bytes=65536), "makes no sense"),
         (lambda f: welcome(f, payload_bytes=2**32 - 1), "makes no sense"),
-        (lambda f: welcome(f, version=2), "makes no sense"),
-        (lambda f: welcome(f, status=-68), "TVM_ERROR_RPC_VERSION, versions 1 to 1"),
+        (lambda f: welcome(f, version=3), "makes no sense"),
+        (
+            lambda f: welcome(f, status=-68, version=1),
+            "refuses the session; expected protocol version 2; "
+            "found TVM_ERROR_RPC_VERSION, versions 1 to 1; hint: build its program anew",
+        ),
         (lambda f: encode(Frame(Kind.WELCOME, f.session, 0, b"short")), "cut short"),
         (lambda f: encode(Frame(Kind.WELCOME, f.session ^ 1, 0, bytes(28))), "does not answer"),
         (lambda f: encode(f), "does not answer"),

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from utvm.device.elf import ElfImage
+from utvm.device.rpc_fault import FAULT_BYTES, read_fault
 from utvm.device.rpc_link import NoSessionError, RpcLink
 from utvm.device.session import (
     DeviceRestartedError,
@@ -32,10 +34,11 @@ from utvm.device.stream import ByteStream
 from utvm.support.errors import InputError
 from utvm.support.text import printable
 
-_NO_FUNCTION = 0xFFFFFFFF
 _COMMAND_HEAD = struct.Struct("<BBH")
 _RESULT_HEAD = struct.Struct("<iI")
 _MAX_QUEUED_BYTES = 1 << 20
+_WATCHDOG_SHARE = 0.8
+"""Of the deadline: the device restarts itself, and has time to say so, before it passes."""
 
 
 class _Number(IntEnum):
@@ -51,6 +54,7 @@ class _Number(IntEnum):
     RESET = 10
     STATISTICS = 11
     FUNCTION_STATISTICS = 12
+    WATCHDOG = 13
 
 
 @dataclass(frozen=True)
@@ -75,18 +79,34 @@ class _Command:
 
 
 class RpcSession:
-    """See ``Session``. It owns the stream. ``timeout_seconds`` bounds every round trip."""
+    """See ``Session``. It owns the stream. ``timeout_seconds`` bounds every round trip.
+
+    ``watchdog_ms`` is how long one ``call``, or one repetition of ``time``, may take before the
+    device restarts itself; 0: for ever. Unless told it is a little less than the timeout. Devices
+    without a watchdog pass over it. With the program's ``image`` faults are told with symbols.
+    """
 
     def __init__(
-        self, stream: ByteStream, *, timeout_seconds: float = 10.0, retry_seconds: float = 0.25
+        self,
+        stream: ByteStream,
+        *,
+        timeout_seconds: float = 10.0,
+        retry_seconds: float = 0.25,
+        watchdog_ms: int | None = None,
+        image: ElfImage | None = None,
     ) -> None:
         self.timeout_seconds = timeout_seconds
+        self._watchdog_ms = (
+            int(_WATCHDOG_SHARE * 1000 * timeout_seconds) if watchdog_ms is None else watchdog_ms
+        )
         self._stream = stream
+        self._image = image
+        self._names: dict[int, str] = {}
         self._link = RpcLink(stream, retry_seconds)
         self._queue: list[_Command] = []
         self._queued_bytes = 0
         try:
-            self.welcome = self._link.open(self._deadline())
+            self._open(self._deadline())
         except BaseException:
             stream.close()
             raise
@@ -100,12 +120,24 @@ class RpcSession:
     def reopen(self) -> None:
         """A new session after an error that ended the last one."""
         self._drop_queue()
-        self.welcome = self._link.open(self._deadline())
+        self._open(self._deadline())
+
+    def _open(self, deadline: float) -> None:
+        """A new session; its first command, sent with the next ones, sets the watchdog."""
+        self.welcome = self._link.open(deadline)
+        if self.welcome.has_watchdog:
+            self.set_watchdog(self._watchdog_ms)
+
+    def set_watchdog(self, milliseconds: int) -> None:
+        """How long a call may take; queued. StatusError with TVM_ERROR_RPC_TIMER: it has none."""
+        self._put(_Number.WATCHDOG, _pack("<I", milliseconds), f"watchdog({milliseconds} ms)")
+        self._watchdog_ms = milliseconds
 
     def function(self, name: str) -> Function:
         """The operator of that name; StatusError with TVM_ERROR_FUNCTION if there is none."""
         what = f"lookup of {printable(name)}"
         (index,) = self._unpack("<H", self._ask(_Number.LOOKUP, name.encode("utf-8"), 2, what))
+        self._names[index] = name
         return Function(name, index)
 
     def allocate(self, size_bytes: int) -> int:
@@ -186,25 +218,20 @@ class RpcSession:
     def statistics(self) -> Statistics:
         """Counters of the device."""
         return Statistics(
-            *self._unpack("<7I", self._ask(_Number.STATISTICS, b"", 28, "statistics"))
+            *self._unpack("<9I", self._ask(_Number.STATISTICS, b"", 36, "statistics"))
         )
 
     def function_statistics(self, function: Function) -> FunctionStatistics:
-        """Calls and cycles of one operator."""
+        """Calls, cycles and memory of one operator."""
         what = f"statistics of {function.name}"
         arguments = _pack("<HH", function.index, 1)
-        result = self._ask(_Number.FUNCTION_STATISTICS, arguments, 12, what)
-        return FunctionStatistics(*self._unpack("<IQ", result))
+        result = self._ask(_Number.FUNCTION_STATISTICS, arguments, 20, what)
+        return FunctionStatistics(*self._unpack("<IQII", result))
 
     def fault(self) -> Fault | None:
         """What the device's program died of before it started again."""
-        room = self.welcome.payload_bytes - 2 * _RESULT_HEAD.size
-        result = self._ask(_Number.FAULT, b"", room, "fault")
-        if not result:
-            return None
-        (index,) = self._unpack("<I", result[:4])
-        text = printable(result[4:].decode("utf-8", "replace").strip(), 200)
-        return Fault(None if index == _NO_FUNCTION else index, text)
+        numbers = self._ask(_Number.FAULT, b"", FAULT_BYTES, "fault")
+        return read_fault(numbers, self._names, self._image) if numbers else None
 
     def reset(self) -> None:
         """Restarts the device and opens a new session; what is queued is dropped."""
@@ -215,7 +242,7 @@ class RpcSession:
         with contextlib.suppress(NoSessionError):
             self._run_batch([self._queue.pop()], deadline)
         self._queued_bytes = 0
-        self.welcome = self._link.open(deadline)
+        self._open(deadline)
 
     def close(self) -> None:
         """Ends the stream; what is queued is dropped."""
@@ -297,11 +324,11 @@ class RpcSession:
 
     def _restarted(self, what: str) -> DeviceRestartedError:
         """Opens a new session, and asks the device what happened."""
-        self.welcome = self._link.open(self._deadline())
+        self._open(self._deadline())
         fault = self.fault() if self.welcome.has_fault else None
         error = DeviceRestartedError(
             "the device has restarted",
-            where=what,
+            where=f"call of {printable(fault.name)}" if fault and fault.name else what,
             found=fault.text if fault else "",
             hint="a new session is open; its memory is to be allocated and written again",
         )

@@ -18,7 +18,7 @@ from utvm.device.session import DeviceTimeoutError, ProtocolError, status_name
 from utvm.device.stream import ByteStream
 from utvm.support.errors import DeviceError
 
-VERSION = 1
+VERSION = 2
 MIN_PAYLOAD = 64
 _WELCOME = struct.Struct("<iBBBBIIIII")
 _NONCES = 0xFFFF
@@ -35,6 +35,7 @@ class Welcome:
 
     version: int
     has_fault: bool
+    has_watchdog: bool
     payload_bytes: int
     functions: int
     cycles_per_second: int  # 0: unknown
@@ -124,7 +125,7 @@ def _read_welcome(frame: Frame) -> Welcome:
             found=f"{status_name(status)}, versions {lowest} to {highest}",
             hint="build its program anew",
         )
-    welcome = Welcome(version, bool(flags & 1), *numbers)
+    welcome = Welcome(version, bool(flags & 1), bool(flags & 2), *numbers)
     if (
         version != VERSION
         or not MIN_PAYLOAD <= welcome.payload_bytes <= MAX_PAYLOAD

@@ -41,6 +41,7 @@ STATUS_NAMES = {
     -68: "TVM_ERROR_RPC_VERSION",
     -69: "TVM_ERROR_RPC_TIMER",
     -70: "TVM_ERROR_RPC_STREAM",
+    -71: "TVM_ERROR_RPC_STACK",
 }
 
 _TYPE_CODES = {"i": 0, "u": 1, "f": 2}
@@ -119,7 +120,10 @@ class Timing:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Counters of the device since it started, and the high-water marks of its memory."""
+    """Counters of the device since it started, and the high-water marks of its memory.
+
+    ``stack_bytes`` is 0 where the device does not know its stack.
+    """
 
     frames: int
     damaged_frames: int
@@ -128,22 +132,37 @@ class Statistics:
     memory_bytes: int
     memory_peak_bytes: int
     workspace_peak_bytes: int
+    stack_bytes: int = 0
+    stack_peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class FunctionStatistics:
-    """Calls of one operator since the device started, and their cycles together."""
+    """Calls of one operator since the device started, their cycles together, and their memory.
+
+    The stack is counted from its top: with what whoever calls the operator has on it.
+    """
 
     calls: int
     cycles: int
+    workspace_peak_bytes: int = 0
+    stack_peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What an earlier run of the device's program died of; ``function`` is the operator's index."""
+    """What an earlier run of the device's program died of.
+
+    ``function`` is the index of the operator that ran, ``name`` its name if the session knows it.
+    ``kind`` is a word or two, such as 'bus fault' or 'watchdog'; ``text`` says all that is known.
+    """
 
     function: int | None
     text: str
+    name: str = ""
+    kind: str = ""
+    pc: int | None = None
+    address: int | None = None  # that an access failed at
 
 
 class Session(Protocol):

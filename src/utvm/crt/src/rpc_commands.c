@@ -8,7 +8,7 @@
 #include "tensor.h"
 #include "utvm/mem.h"
 
-#define RPC_FUNCTION_STATISTICS_BYTES 12u
+#define RPC_FUNCTION_STATISTICS_BYTES 20u
 
 /* The next bytes of the arguments; null if there are fewer. */
 static const uint8_t *rpc_take(RpcCommand *command, uint32_t bytes) {
@@ -235,24 +235,76 @@ static uint64_t rpc_cycles(const TVMRpcServer *server) {
   return port->cycles == NULL ? 0 : port->cycles(port->context);
 }
 
-/* Calls the operator `times` times, up to the first failure; the cycles are those of all calls. */
+static uint32_t rpc_most(uint32_t one, uint32_t other) {
+  return one > other ? one : other;
+}
+
+/* What calls that were made together took, for the statistics. */
+typedef struct {
+  uint32_t calls;
+  uint64_t cycles;
+  uint32_t workspace_bytes;
+  uint32_t stack_bytes;
+} RpcCost;
+
+static void rpc_count(TVMRpcServer *server, uint32_t function, const RpcCost *cost) {
+  TVMRpcFunctionStatistics *statistics = server->config.functions;
+  server->calls += cost->calls;
+  server->stack_peak_bytes = rpc_most(server->stack_peak_bytes, cost->stack_bytes);
+  if (statistics != NULL) {
+    statistics += function;
+    statistics->calls += cost->calls;
+    statistics->cycles += cost->cycles;
+    statistics->workspace_peak_bytes =
+        rpc_most(statistics->workspace_peak_bytes, cost->workspace_bytes);
+    statistics->stack_peak_bytes = rpc_most(statistics->stack_peak_bytes, cost->stack_bytes);
+  }
+}
+
+static uint32_t rpc_stack_used(const TVMRpcServer *server) {
+  const TVMRpcPort *port = &server->config.port;
+  return port->stack_used == NULL ? 0 : port->stack_used(port->context);
+}
+
+/* `milliseconds` until the watchdog bites, 0: it sleeps. */
+static void rpc_watch(const TVMRpcServer *server, uint32_t milliseconds) {
+  const TVMRpcPort *port = &server->config.port;
+  if (port->watchdog != NULL) {
+    port->watchdog(port->context, milliseconds);
+  }
+}
+
+/* Calls the operator `times` times, up to the first failure; the cycles are those of all calls. An
+ * operator that fails may leave workspaces behind: they are returned for it. */
 static int32_t rpc_repeat_call(TVMRpcServer *server, const RpcCall *call, uint32_t times,
                                uint64_t *cycles) {
   TVMRuntime *runtime = server->config.runtime;
   const TVMBackendPackedCFunc function = runtime->config.registry->funcs[call->function];
+  const size_t workspace_used = runtime->workspace_used;
+  const size_t workspace_peak = runtime->workspace_peak_bytes;
+  RpcCost cost = {0, 0, 0, 0};
   int32_t status = TVM_OK;
-  uint32_t done;
+  runtime->workspace_peak_bytes = 0;
+  (void)rpc_stack_used(server);
   server->running_function = call->function;
-  *cycles = rpc_cycles(server);
-  for (done = 0; done < times && status == TVM_OK; done++) {
+  rpc_watch(server, server->watchdog_ms);
+  cost.cycles = rpc_cycles(server);
+  for (; cost.calls < times && status == TVM_OK; cost.calls++) {
     status = function(server->values, server->type_codes, call->count, NULL, NULL, runtime);
   }
-  *cycles = rpc_cycles(server) - *cycles;
+  cost.cycles = rpc_cycles(server) - cost.cycles;
+  rpc_watch(server, 0);
   server->running_function = (uint32_t)RPC_NO_FUNCTION;
-  server->calls += done;
-  if (server->config.functions != NULL) {
-    server->config.functions[call->function].calls += done;
-    server->config.functions[call->function].cycles += *cycles;
+  cost.stack_bytes = rpc_stack_used(server);
+  cost.workspace_bytes = (uint32_t)runtime->workspace_peak_bytes;
+  if (runtime->workspace_peak_bytes < workspace_peak) {
+    runtime->workspace_peak_bytes = workspace_peak;
+  }
+  runtime->workspace_used = workspace_used;
+  rpc_count(server, call->function, &cost);
+  *cycles = cost.cycles;
+  if (cost.stack_bytes > 0 && cost.stack_bytes >= server->config.port.stack_bytes) {
+    return TVM_ERROR_RPC_STACK;
   }
   return status;
 }
@@ -330,7 +382,7 @@ static int32_t rpc_logs(TVMRpcServer *server, RpcCommand *command) {
 
 /* -> numbers of the whole server, 32 bits each */
 static int32_t rpc_statistics(TVMRpcServer *server, RpcCommand *command) {
-  uint8_t result[28];
+  uint8_t result[36];
   rpc_put32(result, server->frames);
   rpc_put32(result + 4, server->receiver.damaged_frames);
   rpc_put32(result + 8, server->repeated_frames);
@@ -338,10 +390,13 @@ static int32_t rpc_statistics(TVMRpcServer *server, RpcCommand *command) {
   rpc_put32(result + 16, (uint32_t)server->config.runtime->config.memory_bytes);
   rpc_put32(result + 20, (uint32_t)server->config.runtime->memory_peak_bytes);
   rpc_put32(result + 24, (uint32_t)server->config.runtime->workspace_peak_bytes);
+  rpc_put32(result + 28, server->config.port.stack_bytes);
+  rpc_put32(result + 32, server->stack_peak_bytes);
   return rpc_give(command, result, sizeof result);
 }
 
-/* first function, how many (16 bits each) -> calls (32 bits), cycles (64 bits) of each */
+/* first function, how many (16 bits each) -> calls (32 bits), cycles (64 bits), most workspace, most
+ * stack (32 bits each) of each */
 static int32_t rpc_function_statistics(TVMRpcServer *server, RpcCommand *command) {
   const uint8_t *at = rpc_take(command, 4);
   uint32_t i;
@@ -362,25 +417,39 @@ static int32_t rpc_function_statistics(TVMRpcServer *server, RpcCommand *command
     uint8_t *to = command->result + i * RPC_FUNCTION_STATISTICS_BYTES;
     rpc_put32(to, server->config.functions[first + i].calls);
     rpc_put64(to + 4, server->config.functions[first + i].cycles);
+    rpc_put32(to + 12, server->config.functions[first + i].workspace_peak_bytes);
+    rpc_put32(to + 16, server->config.functions[first + i].stack_peak_bytes);
   }
   command->result_bytes = count * RPC_FUNCTION_STATISTICS_BYTES;
   return TVM_OK;
 }
 
-/* -> nothing, or function (32 bits), text */
+/* -> nothing, or function, reason, registers (32 bits each) */
 static int32_t rpc_fault(TVMRpcServer *server, RpcCommand *command) {
   const TVMRpcFault *fault = server->config.fault;
-  uint32_t bytes;
+  uint8_t result[8 + 4 * TVM_RPC_FAULT_REGISTERS];
+  uint32_t i;
   if (fault == NULL) {
     return TVM_OK;
   }
-  if (command->room < 4) {
-    return TVM_ERROR_RPC_SPACE;
+  rpc_put32(result, fault->function);
+  rpc_put32(result + 4, fault->reason);
+  for (i = 0; i < TVM_RPC_FAULT_REGISTERS; i++) {
+    rpc_put32(result + 8 + 4 * i, fault->registers[i]);
   }
-  bytes = fault->text_bytes < command->room - 4 ? fault->text_bytes : command->room - 4;
-  rpc_put32(command->result, fault->function);
-  memcpy(command->result + 4, fault->text, bytes);
-  command->result_bytes = 4 + bytes;
+  return rpc_give(command, result, sizeof result);
+}
+
+/* milliseconds for each later command that calls, 0: no limit (32 bits) -> nothing */
+static int32_t rpc_watchdog(TVMRpcServer *server, RpcCommand *command) {
+  const uint8_t *at = rpc_take(command, 4);
+  if (at == NULL || command->bytes > 0) {
+    return TVM_ERROR_RPC_COMMAND;
+  }
+  if (server->config.port.watchdog == NULL) {
+    return TVM_ERROR_RPC_TIMER;
+  }
+  server->watchdog_ms = rpc_get32(at);
   return TVM_OK;
 }
 
@@ -394,8 +463,9 @@ typedef int32_t (*RpcHandler)(TVMRpcServer *server, RpcCommand *command);
 
 int32_t rpc_command_run(TVMRpcServer *server, uint32_t number, RpcCommand *command) {
   static const RpcHandler handlers[] = {
-      rpc_lookup, rpc_allocate, rpc_free,  rpc_write, rpc_read,       rpc_call,
-      rpc_time,   rpc_logs,     rpc_fault, rpc_reset, rpc_statistics, rpc_function_statistics,
+      rpc_lookup,   rpc_allocate, rpc_free,  rpc_write, rpc_read,       rpc_call,
+      rpc_time,     rpc_logs,     rpc_fault, rpc_reset, rpc_statistics, rpc_function_statistics,
+      rpc_watchdog,
   };
   if (number == 0 || number > sizeof handlers / sizeof handlers[0]) {
     return TVM_ERROR_RPC_COMMAND;

@@ -14,6 +14,8 @@
 #define RPC_WELCOME_BYTES 28u
 #define RPC_NONCE_BITS 0xFFFFu
 #define RPC_READ_BYTES 64u
+#define RPC_FLAG_FAULT 1u
+#define RPC_FLAG_WATCHDOG 2u
 
 int32_t TVMRpcServer_Init(TVMRpcServer *server, const TVMRpcServerConfig *config) {
   if (server == NULL || config == NULL || config->runtime == NULL || config->receive == NULL ||
@@ -44,7 +46,7 @@ static void rpc_log_text(TVMRpcServer *server, const char *text, size_t bytes) {
 
 void TVMRpcServer_Log(void *context, int32_t status, const char *operator_name, size_t name_bytes) {
   TVMRpcServer *server = context;
-  const char *name = TVMStatusName(status);
+  const char *name = TVMRpcStatusName(status);
   size_t length = 0;
   if (server->config.log == NULL) {
     return;
@@ -88,7 +90,8 @@ static int32_t rpc_welcome(TVMRpcServer *server, const TVMRpcHeader *header, int
   payload[4] = TVM_RPC_VERSION;
   payload[5] = TVM_RPC_VERSION;
   payload[6] = TVM_RPC_VERSION;
-  payload[7] = server->config.fault != NULL;
+  payload[7] = (uint8_t)((server->config.fault != NULL ? RPC_FLAG_FAULT : 0u) |
+                         (server->config.port.watchdog != NULL ? RPC_FLAG_WATCHDOG : 0u));
   rpc_put32(payload + 8, server->config.frame_bytes - TVM_RPC_FRAME_OVERHEAD);
   rpc_put32(payload + 12, rpc_function_count(server));
   rpc_put32(payload + 16, server->config.port.cycles_per_second);
@@ -110,6 +113,7 @@ static int32_t rpc_hello(TVMRpcServer *server, const TVMRpcHeader *header, const
     server->session = header->session | rpc_next_nonce(server) << 16;
     server->sequence = 0;
     server->reply_bytes = 0;
+    server->watchdog_ms = 0;
   }
   return rpc_welcome(server, header, TVM_OK);
 }

@@ -36,11 +36,12 @@ enum {
   TVM_ERROR_RPC_BLOCKS = -67,  /* as many blocks as there can be are allocated */
   TVM_ERROR_RPC_VERSION = -68, /* the host speaks no version of the protocol that is known here */
   TVM_ERROR_RPC_TIMER = -69,   /* the device has no counter, or does not know how fast it counts */
-  TVM_ERROR_RPC_STREAM = -70   /* the port cannot read or write */
+  TVM_ERROR_RPC_STREAM = -70,  /* the port cannot read or write */
+  TVM_ERROR_RPC_STACK = -71    /* the operator used the whole stack, or more */
 };
 
 enum {
-  TVM_RPC_VERSION = 1,
+  TVM_RPC_VERSION = 2,
   TVM_RPC_FRAME_OVERHEAD = 16, /* header and CRC around a frame's payload */
   TVM_RPC_MIN_PAYLOAD = 64,
   TVM_RPC_MAX_PAYLOAD = 65535,
@@ -63,6 +64,14 @@ typedef struct {
   /* A counter that never steps back; null: there is none. */
   uint64_t (*cycles)(void *context);
   uint32_t cycles_per_second; /* 0: unknown */
+
+  /* Restarts the program with a fault that says so, unless it is called again within so many
+   * milliseconds; 0 puts the watchdog to sleep. Null: there is none. */
+  void (*watchdog)(void *context, uint32_t milliseconds);
+
+  /* The most of the stack in bytes that was used since this was last called; null: unknown. */
+  uint32_t (*stack_used)(void *context);
+  uint32_t stack_bytes; /* how much there is; 0: unknown */
 } TVMRpcPort;
 
 /* Frames out of bytes. Fields are private but the counters. */
@@ -100,13 +109,27 @@ typedef struct {
 typedef struct {
   uint32_t calls;
   uint64_t cycles;
+  uint32_t workspace_peak_bytes;
+  uint32_t stack_peak_bytes; /* with what the server uses around the call */
 } TVMRpcFunctionStatistics;
+
+/* What a program can die of. */
+enum {
+  TVM_RPC_FAULT_CORTEX_M = 1, /* an exception */
+  TVM_RPC_FAULT_RISCV = 2,    /* a trap */
+  TVM_RPC_FAULT_STACK = 3,    /* an exception or trap with the stack pointer below the stack */
+  TVM_RPC_FAULT_WATCHDOG = 4, /* an operator took longer than it may */
+  TVM_RPC_FAULT_EXIT = 5,     /* main has ended; the first register is its status */
+  TVM_RPC_FAULT_REGISTERS = 8
+};
 
 /* What an earlier run of the program died of. */
 typedef struct {
   uint32_t function; /* the operator that ran, by its place in the registry; all ones: none */
-  const char *text;  /* what happened, as text */
-  uint32_t text_bytes;
+  uint32_t reason;   /* TVM_RPC_FAULT_CORTEX_M and so on */
+  /* pc, link register, stack pointer; then exception number, CFSR, HFSR, MMFAR, BFAR, or mcause and
+   * mtval. 0 where unknown. */
+  uint32_t registers[TVM_RPC_FAULT_REGISTERS];
 } TVMRpcFault;
 
 typedef struct {
@@ -138,6 +161,8 @@ typedef struct {
   uint32_t log_used;
   uint32_t log_lost;
   uint32_t reset;
+  uint32_t watchdog_ms;      /* of each command that calls; 0: none */
+  uint32_t stack_peak_bytes; /* during calls */
   uint32_t running_function; /* by its place in the registry; all ones: none */
   DLTensor tensors[TVM_RPC_MAX_ARGUMENTS];
   TVMValue values[TVM_RPC_MAX_ARGUMENTS];
@@ -155,6 +180,9 @@ int32_t TVMRpcServer_Receive(TVMRpcServer *server, const uint8_t *data, size_t b
 /* Reads and answers until the stream ends (TVM_OK), the host asks for a reset (TVM_RPC_RESET) or
  * the port fails (TVM_ERROR_RPC_STREAM). */
 int32_t TVMRpcServer_Run(TVMRpcServer *server);
+
+/* The name of a status code of the runtime or of the server; never null. */
+const char *TVMRpcStatusName(int32_t status);
 
 /* A TVMLogFunction; its context is the server. It may be called before TVMRpcServer_Init if all
  * bytes of the server are 0, and then does nothing. */

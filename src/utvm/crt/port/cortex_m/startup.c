@@ -1,7 +1,8 @@
 /* Start-up of a Cortex-M: vector table, memory initialization, main, fault report.
  *
  * The linker script gives the addresses. The stack lies at the bottom of RAM, so that an overflow
- * leaves RAM and faults instead of overwriting data. Interrupts stay off: nothing enables them.
+ * leaves RAM and faults instead of overwriting data. No interrupt is enabled here. A port that lets
+ * SysTick tick defines startup_tick, one that reports faults otherwise startup_report.
  * Written in C with three lines of assembly; works from Armv6-M to Armv8-M Mainline. */
 #include <stdint.h>
 
@@ -28,6 +29,7 @@ int main(void);
 void Reset_Handler(void);
 void startup_run(void);
 void startup_fault(void);
+void startup_tick(void) __attribute__((weak, alias("startup_fault")));
 void startup_report(const uint32_t *frame);
 
 /* Runs before the FPU is on and before data is initialized: everything else is in startup_run,
@@ -72,7 +74,7 @@ static void startup_log_hex(const char *label, uint32_t value) {
 
 /* The frame that an exception pushes: r0-r3, r12, lr, pc, xpsr. It is read only if it lies in the
  * stack; after an overflow it was never written. */
-__attribute__((used)) void startup_report(const uint32_t *frame) {
+__attribute__((used, weak)) void startup_report(const uint32_t *frame) {
   extern uint32_t __utvm_stack_low[];
   utvm_platform_log("utvm: fault");
   if (frame < __utvm_stack_low) {
@@ -95,7 +97,8 @@ typedef void (*startup_vector)(void);
 typedef struct {
   uint32_t *stack_top;
   startup_vector reset;
-  startup_vector faults[14]; /* NMI, HardFault and the other system exceptions */
+  startup_vector faults[13]; /* NMI, HardFault and the other system exceptions */
+  startup_vector tick;       /* SysTick */
 } startup_table;
 
 extern const startup_table utvm_vectors;
@@ -104,5 +107,6 @@ __attribute__((section(".vectors"), used)) const startup_table utvm_vectors = {
     Reset_Handler,
     {startup_fault, startup_fault, startup_fault, startup_fault, startup_fault, startup_fault,
      startup_fault, startup_fault, startup_fault, startup_fault, startup_fault, startup_fault,
-     startup_fault, startup_fault},
+     startup_fault},
+    startup_tick,
 };

@@ -4,6 +4,7 @@
 #include "utvm/rpc_port.h"
 
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ static uint64_t host_cycles(void *context) {
 }
 
 void utvm_rpc_port_open(TVMRpcPort *port, uint32_t *seed) {
-  port->context = NULL;
+  memset(port, 0, sizeof *port);
   port->read = host_read;
   port->write = host_write;
   port->cycles = host_cycles;

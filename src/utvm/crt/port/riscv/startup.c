@@ -2,7 +2,8 @@
  *
  * The linker script gives the addresses. The stack lies at the bottom of RAM; physical memory
  * protection makes what lies below it, down to flash, read-only even for machine mode, so that an
- * overflow traps instead of overwriting code. Interrupts stay off: nothing enables them. */
+ * overflow traps instead of overwriting code. No interrupt is enabled here. A port that reports traps
+ * otherwise defines startup_report. */
 #include <stdint.h>
 
 #include "utvm/mem.h"
@@ -81,7 +82,7 @@ static void startup_log_hex(const char *label, uint32_t value) {
 }
 
 /* What the core noted: where, why (the mcause register), and the address or instruction. */
-__attribute__((used)) void startup_report(const uint32_t *stack) {
+__attribute__((used, weak)) void startup_report(const uint32_t *stack) {
   uint32_t address, cause, value;
   __asm__ volatile("csrr %0, mepc\n\t"
                    "csrr %1, mcause\n\t"
