@@ -3,7 +3,8 @@
 In: the program's bytes, a cycle model, the functions whose cost is asked for. Out: nodes and edges
 in the native library's tables, made when the run first needs them (``BlockTable.extend``). A node
 is a block with the pipeline state on its entry; an edge is a way from one node to the next, taken
-or fallen through. Assumes that code does not change while it runs.
+or fallen through. Assumes that code does not change while it runs; ``forget`` drops what is
+overwritten between two runs.
 """
 
 from __future__ import annotations
@@ -66,10 +67,18 @@ class Block:
         return self.instructions[-1] if self.instructions else None
 
 
+_PAGE_BITS = 12  # code is looked for by pages, so that writes of data cost nothing
+
+
 @dataclass
 class _Node:
     block: Block
+    state_before: Any
     state_after: Any
+
+    @property
+    def key(self) -> tuple[int, int, Any]:
+        return self.block.address, self.block.size, self.state_before
 
 
 @dataclass
@@ -82,16 +91,46 @@ class BlockTable:
     read_code: Callable[[int, int], bytes]
     ranges: Sequence[tuple[int, int, int]]  # first address, end, owner
     check: Callable[[Block], None]  # refuses what the processor would refuse
-    _nodes: list[_Node] = field(default_factory=list)
+    _nodes: dict[int, _Node] = field(default_factory=dict)
     _ids: dict[tuple[int, int, Any], int] = field(default_factory=dict)
     _blocks: dict[tuple[int, int], Block] = field(default_factory=dict)
     _branches: dict[int, int] = field(default_factory=dict)
+    _pages: set[int] = field(default_factory=set)  # that hold or held blocks
 
     def __post_init__(self) -> None:
         """The walk starts in an empty block that every reset comes from."""
-        self._add_node(
-            Block(0, 0, (), 0, False, 0), hooks.Node(owner=-1, branch=-1), self.model.start
-        )
+        start, state = Block(0, 0, (), 0, False, 0), self.model.start
+        self._add_node(_Node(start, state, state), hooks.Node(owner=-1, branch=-1))
+
+    def restart(self) -> None:
+        """The pipeline is empty: the next block is entered as after a reset."""
+        self.machine.current, self.machine.left = 0, 0
+
+    def forget(self, low: int, high: int) -> bool:
+        """Drops all that is known of code from ``low`` up to ``high``, which was overwritten.
+
+        False if no code ever ran near there.
+        """
+        if self._pages.isdisjoint(range(low >> _PAGE_BITS, ((high - 1) >> _PAGE_BITS) + 1)):
+            return False
+        for key in [k for k in self._blocks if k[0] < high and low < k[0] + k[1]]:
+            del self._blocks[key]
+        kept = self._blocks
+        dropped = [
+            number
+            for number, node in self._nodes.items()
+            if number and (node.block.address, node.block.size) not in kept
+        ]
+        if self.machine.current in dropped:
+            self.restart()
+        for number in dropped:
+            del self._ids[self._nodes.pop(number).key]
+        array = (ctypes.c_int32 * len(dropped))(*dropped)
+        self.library.emulator_drop_nodes(self.machine, array, len(dropped))
+        for address, predictor in self._branches.items():
+            if low <= address < high:
+                self.library.emulator_reset_predictor(self.machine, predictor)
+        return True
 
     def extend(self, current: int, address: int, size: int) -> None:
         """Adds the edge from node ``current`` to the block at ``address``."""
@@ -124,6 +163,9 @@ class BlockTable:
     def _block(self, address: int, size: int) -> Block:
         key = (address, size)
         if key not in self._blocks:
+            # Unicorn may have translated more than is run; it ends soon behind the kilobyte.
+            furthest = max(address + size, (address | 1023) + 2)
+            self._pages.update((address >> _PAGE_BITS, furthest >> _PAGE_BITS))
             instructions = decode_block(self.read_code(address, size), address)
             drop, sets_stack = _stack_use(instructions)
             block = Block(address, size, instructions, drop, sets_stack, _bases(instructions))
@@ -150,12 +192,13 @@ class BlockTable:
                 bases=block.bases,
                 flags=flags,
             )
-            self._ids[key] = self._add_node(block, made, after)
+            self._ids[key] = self._add_node(_Node(block, state, after), made)
         return self._ids[key]
 
-    def _add_node(self, block: Block, made: hooks.Node, state_after: Any) -> int:
-        self._nodes.append(_Node(block, state_after))
-        return _check_memory(self.library.emulator_add_node(self.machine, ctypes.byref(made)))
+    def _add_node(self, node: _Node, made: hooks.Node) -> int:
+        number = _check_memory(self.library.emulator_add_node(self.machine, ctypes.byref(made)))
+        self._nodes[number] = node
+        return number
 
     def _owner(self, address: int) -> tuple[int, bool]:
         """Whose code lies at ``address``, and whether it starts there."""

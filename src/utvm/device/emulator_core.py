@@ -1,14 +1,14 @@
 """The processor and its memories: a thin layer over Unicorn, which nothing else here touches.
 
-In: the name of a core, the board's memories, a linked program. Out: a ``Core`` to run, read and
-write. Unicorn is opened in plain Thumb mode, since its M-class mode always yields a Cortex-M33.
-Assumes a vector table at the start of flash: the first executable memory that is not writable.
+In: the name of a core, the board's memories, handlers of memory-mapped registers. Out: a ``Core``
+to run, read and write, with its registers by name. Unicorn is opened in plain Thumb mode, since its
+M-class mode always yields a Cortex-M33. Registers are accessed by words only.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -29,7 +29,6 @@ from unicorn import (  # type: ignore[attr-defined]
 )
 from unicorn.unicorn_py3.unicorn import uclib
 
-from utvm.device.elf import ElfImage
 from utvm.device.emulator_hooks import Machine
 from utvm.support.errors import DeviceError, InputError, InternalError
 
@@ -40,18 +39,31 @@ _MODELS = {
     "cortex-m7": arm_const.UC_CPU_ARM_CORTEX_M7,
     "cortex-m33": arm_const.UC_CPU_ARM_CORTEX_M33,
 }
+R0_REGISTER = arm_const.UC_ARM_REG_R0
 SP_REGISTER = arm_const.UC_ARM_REG_SP
 LR_REGISTER = arm_const.UC_ARM_REG_LR
-_XPSR_REGISTER = arm_const.UC_ARM_REG_CPSR
-_THUMB_STATE = 1 << 5
+_CPSR_REGISTER = arm_const.UC_ARM_REG_CPSR
 _PC_REGISTER = arm_const.UC_ARM_REG_PC
-R0_REGISTER = arm_const.UC_ARM_REG_R0
+_REGISTERS = {
+    **{f"r{number}": R0_REGISTER + number for number in range(13)},
+    **{f"s{number}": arm_const.UC_ARM_REG_S0 + number for number in range(32)},
+    "sp": SP_REGISTER,
+    "lr": LR_REGISTER,
+    "xpsr": arm_const.UC_ARM_REG_XPSR,
+    "msp": arm_const.UC_ARM_REG_MSP,
+    "psp": arm_const.UC_ARM_REG_PSP,
+    "control": arm_const.UC_ARM_REG_CONTROL,
+    "primask": arm_const.UC_ARM_REG_PRIMASK,
+    "basepri": arm_const.UC_ARM_REG_BASEPRI,
+    "faultmask": arm_const.UC_ARM_REG_FAULTMASK,
+    "fpscr": arm_const.UC_ARM_REG_FPSCR,
+}
+_THUMB_STATE = 1 << 5
 _PAGE = 4096
 _NOWHERE = 0xFFFFFFFF  # no instruction lies at an odd address: the run ends only by a stop
 
-# The system control space holds registers; as plain memory it lets start-up code set them.
-_SYSTEM_CONTROL = 0xE000E000
-_COPROCESSOR_ACCESS = 0xE000ED88
+Read = Callable[[int], int]
+Write = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -76,9 +88,11 @@ class Core:
         self._uc = cast(Any, Uc)(UC_ARCH_ARM, UC_MODE_THUMB)
         self._uc.ctl_set_cpu_model(_MODELS[cpu])
         self._keep: list[Any] = []  # what C holds pointers to
+        self._registers: list[tuple[int, int, Read, Write]] = []
+        self._counted = False  # whether it last ran for a number of instructions
+        self.pc = 0
         for memory in self.memories:
             self._map(memory)
-        self._uc.mem_map(_SYSTEM_CONTROL, _PAGE, UC_PROT_READ | UC_PROT_WRITE)
 
     def _map(self, memory: MemoryRegion) -> None:
         rights = UC_PROT_READ
@@ -94,42 +108,40 @@ class Core:
                 found=f"{memory.size} bytes at {memory.origin:#010x}",
             ) from error
 
-    def load(self, image: ElfImage) -> None:
-        """Puts every segment at its load address and the core into its state after reset."""
-        for segment in image.segments:
-            self._memory_at(segment.paddr, len(segment.data), str(image.path))
-            self._memory_at(segment.vaddr, segment.memsz, str(image.path))
-            self._uc.mem_write(segment.paddr, segment.data)
-        vectors = min(self.memories, key=lambda m: (not m.executable, m.writable))
-        table = self._uc.mem_read(vectors.origin, 8)
-        sp, pc = (int.from_bytes(table[at : at + 4], "little") for at in (0, 4))
-        if not pc & 1 or self._find(pc & ~1, 2) is None or self._find(sp - 4, 4) is None:
-            raise DeviceError(
-                "the program has no valid vector table",
-                where=str(image.path),
-                expected=f"a stack pointer and a Thumb reset address at {vectors.origin:#010x}",
-                found=f"{sp:#010x} and {pc:#010x}",
-                hint="keep the vector table section in the link, first in flash",
-            )
-        self._uc.reg_write(SP_REGISTER, sp)
-        self._uc.reg_write(LR_REGISTER, 0xFFFFFFFF)
-        self.initial_sp, self.pc = sp, pc & ~1
+    def map_registers(self, base: int, size: int, read: Read, write: Write) -> None:
+        """Words at ``base`` (whole pages) are read and written by calls, with offsets from it."""
 
-    def _find(self, address: int, size: int) -> MemoryRegion | None:
+        def on_read(uc: Any, offset: int, size: int, data: Any) -> int:
+            return read(offset & ~3) >> 8 * (offset & 3)
+
+        def on_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:
+            write(offset & ~3, value << 8 * (offset & 3))
+
+        try:
+            self._uc.mmio_map(base, _pages(size), on_read, None, on_write, None)
+        except UcError as error:
+            raise InputError(
+                "the emulator cannot map these registers", found=f"{size} bytes at {base:#010x}"
+            ) from error
+        self._registers.append((base, size, read, write))
+
+    def find(self, address: int, size: int) -> MemoryRegion | None:
+        """The memory that holds all of these bytes."""
         for memory in self.memories:
             if memory.origin <= address and address + size <= memory.origin + memory.size:
                 return memory
         return None
 
-    def _memory_at(self, address: int, size: int, where: str) -> MemoryRegion:
-        memory = self._find(address, size)
+    def find_or_refuse(self, address: int, size: int, where: str, hint: str = "") -> MemoryRegion:
+        """As ``find``, or a ``DeviceError`` with the memories that there are."""
+        memory = self.find(address, size)
         if memory is None:
             known = ", ".join(f"{m.name} at {m.origin:#010x}+{m.size:#x}" for m in self.memories)
             raise DeviceError(
                 f"{size} bytes at {address:#010x} lie in no memory of the board",
                 where=where,
                 expected=known,
-                hint="link with the board's linker script",
+                hint=hint,
             )
         return memory
 
@@ -176,58 +188,87 @@ class Core:
             for function in (uclib.uc_emu_stop, uclib.uc_reg_read)
         )
 
-    def run(self) -> str:
-        """Runs from ``pc`` until a hook stops it; the name of Unicorn's error, or ""."""
+    def run(self, instructions: int = 0) -> str:
+        """Runs from ``pc`` until a hook stops it, or for a number of instructions that is not 0.
+
+        The result is the name of Unicorn's error, or "".
+        """
+        if bool(instructions) != self._counted:
+            # What was translated for the one way of running does not stop in the other.
+            self._uc.ctl_flush_tb()
+            self._counted = bool(instructions)
         try:
-            self._uc.emu_start(self.pc | 1, _NOWHERE)
+            self._uc.emu_start(self.pc | 1, _NOWHERE, count=instructions)
         except UcError as error:
             self.pc = self._uc.reg_read(_PC_REGISTER)
             return str(error)
         self.pc = self._uc.reg_read(_PC_REGISTER)
         return ""
 
-    def register(self, number: int) -> int:
-        """Core register 0 to 12."""
-        value: int = self._uc.reg_read(R0_REGISTER + number)
+    def stop(self) -> None:
+        """Ends ``run`` soon; for handlers of registers."""
+        self._uc.emu_stop()
+
+    def register(self, name: str) -> int:
+        """Any of ``r0`` to ``r12``, ``sp``, ``lr``, ``pc``, ``xpsr``, ``s0`` and so on."""
+        if name == "pc":
+            return self.pc
+        value: int = self._uc.reg_read(_known_register(name))
         return value
 
-    def set_register(self, number: int, value: int) -> None:
-        self._uc.reg_write(R0_REGISTER + number, value)
+    def set_register(self, name: str, value: int) -> None:
+        """See ``register``."""
+        if name == "pc":
+            self.pc = value & ~1
+        else:
+            self._uc.reg_write(_known_register(name), value)
 
     @property
     def sp(self) -> int:
-        value: int = self._uc.reg_read(SP_REGISTER)
-        return value
-
-    def read_code(self, address: int, size: int) -> bytes:
-        return bytes(self._uc.mem_read(address, size))
+        return self.register("sp")
 
     def read(self, address: int, size: int) -> bytes:
-        """For semihosting: the pointer is the program's, so it is checked first."""
-        if size == 0:
-            return b""
-        self._memory_at(address, size, "semihosting")
-        return bytes(self._uc.mem_read(address, size))
+        """Any bytes of memories, or registers by words."""
+        for base, room, read, _ in self._registers:
+            if base <= address < base + room:
+                words = b"".join(
+                    read(at).to_bytes(4, "little")
+                    for at in range((address - base) & ~3, address - base + size, 4)
+                )
+                return words[address & 3 :][:size]
+        try:
+            return bytes(self._uc.mem_read(address, size))
+        except UcError:
+            self.find_or_refuse(address, size, "read")
+            raise
 
     def write(self, address: int, data: bytes) -> None:
-        if not data:
-            return
-        memory = self._memory_at(address, len(data), "semihosting")
-        if not memory.writable:
-            raise DeviceError(
-                f"the program wants {len(data)} bytes read into read-only memory",
-                where=f"{memory.name} at {address:#010x}",
-            )
-        self._uc.mem_write(address, data)
+        """See ``read``; also to memory that the program cannot write."""
+        for base, room, _, write in self._registers:
+            if base <= address < base + room:
+                for at in range(0, len(data), 4):
+                    write(address - base + at, int.from_bytes(data[at : at + 4], "little"))
+                return
+        try:
+            self._uc.mem_write(address, data)
+        except UcError:
+            self.find_or_refuse(address, len(data), "write")
+            raise
+
+    def retranslate(self, address: int, size: int) -> None:
+        """Makes what was written the code that runs. Only for places that have run: what they hold
+        is taken for code, and storing there becomes slow."""
+        self._uc.ctl_remove_cache(address, address + size)
 
     def in_thumb_state(self) -> bool:
         """The only state a Cortex-M has; a jump to an even address leaves it, then all is lost."""
-        return bool(self._uc.reg_read(_XPSR_REGISTER) & _THUMB_STATE)
+        return bool(self._uc.reg_read(_CPSR_REGISTER) & _THUMB_STATE)
 
-    def float_unit_is_on(self) -> bool:
-        """Whether the program gave itself full access to coprocessors 10 and 11."""
-        access = int.from_bytes(self._uc.mem_read(_COPROCESSOR_ACCESS, 4), "little")
-        return (access >> 20) & 0xF == 0xF
+
+def _known_register(name: str) -> int:
+    if name not in _REGISTERS:
+        raise InputError("unknown register", expected="pc, " + ", ".join(_REGISTERS), found=name)
+    return _REGISTERS[name]
 
 
 def _pages(size: int) -> int:

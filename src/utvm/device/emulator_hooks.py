@@ -24,8 +24,9 @@ from utvm.device.process import run_tool
 from utvm.support.errors import InternalError
 
 STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE = 0, 1, 2, 3
-STOP_STACK, STOP_UNALIGNED, STOP_INTERRUPT = 4, 5, 6
+STOP_STACK, STOP_UNALIGNED, STOP_INTERRUPT, STOP_ADDRESS = 4, 5, 6, 7
 NODE_CHECKS_STACK, NODE_ENTERS_MEASURED, NODE_ENTERS_OPERATOR, NODE_CHECKS_BASES = 1, 2, 4, 8
+NODE_DROPPED = 16
 EDGE_TAKEN, EDGE_CALLS, EDGE_CHECKS_STACK = 1, 2, 4
 OWNER_INHERITED, OWNER_MEASURED = -1, 0
 
@@ -113,7 +114,12 @@ class Machine(ctypes.Structure):
         ("node_count", ctypes.c_int32),
         ("edge_count", ctypes.c_int32),
         ("predictor_count", ctypes.c_int32),
-        ("reserved_2", ctypes.c_int32),
+        ("unused_node", ctypes.c_int32),
+        ("unused_edge", ctypes.c_int32),
+        ("stop_count", ctypes.c_int32),
+        ("stops", ctypes.POINTER(ctypes.c_uint32)),
+        ("step_bytes", ctypes.c_uint32),
+        ("stepped", ctypes.c_uint32),
     )
 
 
@@ -125,6 +131,10 @@ def load_hooks() -> Any:
     library.emulator_add_node.argtypes = (machine, ctypes.POINTER(Node))
     library.emulator_add_edge.argtypes = (machine, ctypes.c_int32, ctypes.POINTER(Edge))
     library.emulator_add_predictor.argtypes = (machine,)
+    library.emulator_drop_nodes.argtypes = (machine, ctypes.c_void_p, ctypes.c_int32)
+    library.emulator_drop_nodes.restype = None
+    library.emulator_reset_predictor.argtypes = (machine, ctypes.c_int32)
+    library.emulator_reset_predictor.restype = None
     library.emulator_release.argtypes = (machine,)
     library.emulator_release.restype = None
     if library.emulator_machine_size() != ctypes.sizeof(Machine):

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
+from utvm.device import emulator_faults as faults
 from utvm.device.elf import ElfImage
-from utvm.device.emulator import _Run
-from utvm.device.emulator_core import Core, MemoryRegion
+from utvm.device.emulated_machine import EmulatedMachine, MemoryRegion, Reason
+from utvm.device.emulator import start_program
 from utvm.device.session import StreamClosedError
 from utvm.support.errors import DeviceError
 from utvm.target.board import Board
@@ -25,38 +24,8 @@ _PERIPHERALS, _PERIPHERALS_BYTES = 0x40000000, 0x5000
 _TIMER_VALUE = 0x0004
 _UART_DATA, _UART_STATE = 0x4000, 0x4004
 _RX_FULL = 2
-_RESET_REGISTER, _RESET_REQUEST = 0xE000ED0C, 0x05FA0004
-_ENDLESS = 1 << 62
+_SLICE_INSTRUCTIONS = 20_000_000  # between two looks at whether the stream is closed
 _PATIENCE = 2
-
-
-class _ClosedError(Exception):
-    """The stream is closed: the thread ends."""
-
-
-class _ResetError(Exception):
-    """The program asks for a reset."""
-
-
-class _UartCore(Core):
-    """A core with registers at the addresses of the peripherals."""
-
-    def map_registers(self, read: Callable[[int], int], write: Callable[[int, int], None]) -> None:
-        def on_read(uc: Any, offset: int, size: int, data: Any) -> int:
-            return read(offset)
-
-        def on_write(uc: Any, offset: int, size: int, value: int, data: Any) -> None:
-            write(offset, value)
-
-        self._uc.mmio_map(_PERIPHERALS, _PERIPHERALS_BYTES, on_read, None, on_write, None)
-
-    def wants_reset(self) -> bool:
-        """Whether the program has asked for a reset; it then waits for it."""
-        register = self._uc.mem_read(_RESET_REGISTER, 4)
-        return int.from_bytes(register, "little") == _RESET_REQUEST
-
-    def stop(self) -> None:
-        self._uc.emu_stop()
 
 
 class EmulatorStream:
@@ -70,8 +39,7 @@ class EmulatorStream:
         self._closed = False
         self._asked = 0  # for the UART's state, since the last byte in or out
         self._error: DeviceError | None = None
-        self._core: _UartCore
-        self._run: _Run
+        self._machine: EmulatedMachine
         self._thread = threading.Thread(target=self._emulate, name="emulator", daemon=True)
         self._thread.start()
 
@@ -121,47 +89,41 @@ class EmulatorStream:
         try:
             while not self._closed:
                 self._start()
-        except _ClosedError:
-            pass
         except DeviceError as error:
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
     def _start(self) -> None:
-        """One life of the program, from reset to reset."""
+        """One life of the program, from reset to reset or until the stream is closed."""
         regions = [
             MemoryRegion(m.name, m.origin, m.size_bytes, m.kind == "ram", True)
             for m in self._board.memories
         ]
-        self._core = _UartCore(self._target.cpu, regions)
-        self._core.map_registers(self._register, self._set_register)
-        self._core.load(self._image)
         low, high = (self._image.symbols[f"__utvm_stack_{end}"].address for end in ("low", "top"))
-        model = self._target.cycle_model
-        self._run = _Run(self._image, self._core, self._target.cpu, model, (low, high), "main", ())
-        try:
-            self._run.run(_ENDLESS, self._look)
-        except _ResetError:
-            return
-        except DeviceError:
-            if self._closed:  # the core was stopped while it waited for input
-                raise _ClosedError from None
-            raise
-        finally:
-            self._run.release()
-        raise DeviceError("the program has ended", where=self._board.name)
-
-    def _look(self, instructions: int) -> None:
-        """Between two slices: whether to go on."""
-        if self._closed:
-            raise _ClosedError
-        if self._core.wants_reset():
-            raise _ResetError
+        self._machine = machine = EmulatedMachine(
+            self._target.cpu,
+            self._target.cycle_model,
+            regions,
+            stack=(low, high),
+            place=self._image.function_at,
+        )
+        machine.map_registers(_PERIPHERALS, _PERIPHERALS_BYTES, self._register, self._set_register)
+        start_program(machine, self._image)
+        while not self._closed:
+            stop = machine.run(instruction_limit=_SLICE_INSTRUCTIONS)
+            if self._closed or stop.reason is Reason.RESET:
+                return
+            if stop.fault is not None:
+                raise stop.fault
+            if stop.reason is Reason.BREAKPOINT:
+                raise faults.exception_fault(faults.BREAKPOINT, machine.where())
+            if stop.reason is not Reason.LIMIT:
+                raise faults.sleep_fault(machine.where())
 
     def _register(self, offset: int) -> int:
         if offset == _TIMER_VALUE:
-            return ~int(self._run.machine.cycles) & 0xFFFFFFFF
+            return ~self._machine.cycles & 0xFFFFFFFF
         with self._changed:
             if offset == _UART_STATE:
                 return self._state()
@@ -175,7 +137,7 @@ class EmulatorStream:
         self._asked += 1
         while self._asked > _PATIENCE and not self._to_device:
             if self._closed:
-                self._core.stop()
+                self._machine.stop()
                 return 0
             self._changed.wait()
         return _RX_FULL if self._to_device else 0

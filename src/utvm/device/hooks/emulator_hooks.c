@@ -21,13 +21,15 @@ enum {
   STOP_SLICE,
   STOP_STACK,
   STOP_UNALIGNED,
-  STOP_INTERRUPT
+  STOP_INTERRUPT,
+  STOP_ADDRESS
 };
 enum {
   NODE_CHECKS_STACK = 1,
   NODE_ENTERS_MEASURED = 2,
   NODE_ENTERS_OPERATOR = 4,
-  NODE_CHECKS_BASES = 8
+  NODE_CHECKS_BASES = 8,
+  NODE_DROPPED = 16
 };
 enum { EDGE_TAKEN = 1, EDGE_CALLS = 2, EDGE_CHECKS_STACK = 4 };
 enum { OWNER_INHERITED = -1, OWNER_MEASURED = 0 };
@@ -38,7 +40,7 @@ struct edge {
   int32_t node;
   int32_t leave_cycles; /* what the branch at the end of the block left costs this way */
   uint32_t flags;
-  int32_t next; /* in the list of edges that leave the same node */
+  int32_t next; /* in the list of edges that leave the same node, or of unused ones */
 };
 
 struct node {
@@ -49,7 +51,7 @@ struct node {
   uint32_t stack_drop; /* how far below its value on entry the block pushes the stack pointer */
   uint32_t bases;      /* bit n: the block moves words in bulk through rn as it is on entry */
   uint32_t flags;
-  int32_t edges;
+  int32_t edges; /* the first one; of an unused node: the next unused node */
 };
 
 struct owner {
@@ -91,7 +93,12 @@ struct machine {
   struct node *nodes;
   struct edge *edges;
   uint8_t *predictors;
-  int32_t node_count, edge_count, predictor_count, reserved_2;
+  int32_t node_count, edge_count, predictor_count;
+  int32_t unused_node, unused_edge; /* the first of each, or -1 */
+  int32_t stop_count;
+  const uint32_t *stops; /* a block that holds one of these addresses does not run */
+  uint32_t step_bytes;   /* if not 0: one instruction of this size runs, whatever its block */
+  uint32_t stepped;      /* whether it has been entered */
 };
 
 uint32_t emulator_machine_size(void) {
@@ -104,9 +111,17 @@ static void *grow(void *array, int32_t count, size_t size) {
   return realloc(array, (count ? 2 * (size_t)count : 1) * size);
 }
 
-/* Both return the index of what they added, or -1 when memory ran out. */
+/* These return the index of what they added, or -1 when memory ran out. */
 int32_t emulator_add_node(struct machine *m, const struct node *made) {
-  struct node *nodes = grow(m->nodes, m->node_count, sizeof *nodes);
+  struct node *nodes;
+  int32_t unused = m->unused_node;
+  if (unused >= 0) {
+    m->unused_node = m->nodes[unused].edges;
+    m->nodes[unused] = *made;
+    m->nodes[unused].edges = -1;
+    return unused;
+  }
+  nodes = grow(m->nodes, m->node_count, sizeof *nodes);
   if (nodes == NULL)
     return -1;
   m->nodes = nodes;
@@ -116,14 +131,20 @@ int32_t emulator_add_node(struct machine *m, const struct node *made) {
 }
 
 int32_t emulator_add_edge(struct machine *m, int32_t from, const struct edge *made) {
-  struct edge *edges = grow(m->edges, m->edge_count, sizeof *edges);
-  if (edges == NULL)
-    return -1;
-  m->edges = edges;
-  edges[m->edge_count] = *made;
-  edges[m->edge_count].next = m->nodes[from].edges;
-  m->nodes[from].edges = m->edge_count;
-  return m->edge_count++;
+  int32_t added = m->unused_edge;
+  if (added >= 0) {
+    m->unused_edge = m->edges[added].next;
+  } else {
+    struct edge *edges = grow(m->edges, m->edge_count, sizeof *edges);
+    if (edges == NULL)
+      return -1;
+    m->edges = edges;
+    added = m->edge_count++;
+  }
+  m->edges[added] = *made;
+  m->edges[added].next = m->nodes[from].edges;
+  m->nodes[from].edges = added;
+  return added;
 }
 
 int32_t emulator_add_predictor(struct machine *m) {
@@ -133,6 +154,43 @@ int32_t emulator_add_predictor(struct machine *m) {
   m->predictors = predictors;
   predictors[m->predictor_count] = 1; /* weakly not taken */
   return m->predictor_count++;
+}
+
+static void drop_edges(struct machine *m, struct node *node) {
+  int32_t *link = &node->edges;
+  while (*link >= 0) {
+    struct edge *edge = &m->edges[*link];
+    if ((node->flags & NODE_DROPPED) || (m->nodes[edge->node].flags & NODE_DROPPED)) {
+      int32_t at = *link;
+      *link = edge->next;
+      edge->next = m->unused_edge;
+      m->unused_edge = at;
+    } else {
+      link = &edge->next;
+    }
+  }
+}
+
+/* Forgets nodes whose code was overwritten, and every edge from or to them. The node that runs may
+ * not be one of them. */
+void emulator_drop_nodes(struct machine *m, const int32_t *dropped, int32_t count) {
+  for (int32_t i = 0; i < count; ++i)
+    m->nodes[dropped[i]].flags |= NODE_DROPPED;
+  for (int32_t i = 0; i < m->node_count; ++i) {
+    /* One that has been unused for longer keeps its mark, and its link is no edge. */
+    if ((m->nodes[i].flags & NODE_DROPPED) == 0)
+      drop_edges(m, &m->nodes[i]);
+  }
+  for (int32_t i = 0; i < count; ++i) {
+    struct node *node = &m->nodes[dropped[i]];
+    drop_edges(m, node);
+    node->edges = m->unused_node;
+    m->unused_node = dropped[i];
+  }
+}
+
+void emulator_reset_predictor(struct machine *m, int32_t predictor) {
+  m->predictors[predictor] = 1;
 }
 
 void emulator_release(struct machine *m) {
@@ -182,6 +240,14 @@ static bool mispredicted(uint8_t *counter, bool taken) {
   if (!taken && *counter > 0)
     --*counter;
   return predicted != taken;
+}
+
+static bool holds_a_stop(const struct machine *m, uint32_t address, uint32_t size) {
+  for (int32_t i = 0; i < m->stop_count; ++i) {
+    if (m->stops[i] - address < size)
+      return true;
+  }
+  return false;
 }
 
 static void leave_block(struct machine *m, const struct edge *edge) {
@@ -248,7 +314,18 @@ static void enter_operator(struct machine *m, const struct node *node, const str
 
 void emulator_on_block(void *uc, uint64_t address64, uint32_t size, struct machine *m) {
   uint32_t address = (uint32_t)address64;
-  const struct edge *edge = find_edge(m, address, size);
+  const struct edge *edge;
+  if (m->step_bytes != 0) {
+    if (m->stepped) {
+      m->emu_stop(uc);
+      return;
+    }
+    size = m->step_bytes;
+  } else if (holds_a_stop(m, address, size)) {
+    stop(uc, m, STOP_ADDRESS);
+    return;
+  }
+  edge = find_edge(m, address, size);
   if (edge == NULL) {
     m->address = address;
     m->size = size;
@@ -291,6 +368,7 @@ void emulator_on_block(void *uc, uint64_t address64, uint32_t size, struct machi
   m->cycles += (uint64_t)(int64_t)node->cycles;
   m->current = edge->node;
   m->left = 0;
+  m->stepped = 1;
 }
 
 void emulator_on_interrupt(void *uc, uint32_t number, struct machine *m) {
