@@ -20,6 +20,8 @@ from tests.probe.core_profile import STM32F746
 from tests.probe.debug_port import DebugPort
 from tests.probe.pyocd_server import PyOcdServer
 from tests.probe.test_debug_port import RAM, FakeCore
+from tests.probe.test_virtual_chip import BFAR, SUM, SUM_END, SUM_LOOP, VTOR
+from tests.probe.virtual_chip import DTCM, FLASH, IDLE, SRAM, virtual_chip
 from utvm.device.memory_access import AccessFaultError, MemoryAccess
 from utvm.device.memory_pyocd import PyOcdAccess
 from utvm.device.session import DeviceTimeoutError, StreamClosedError
@@ -264,3 +266,56 @@ def test_boards_name_targets_that_need_no_download() -> None:
     named = {board.debug.pyocd for board in map(load_board, list_boards())} - {""}
     assert named
     assert named <= set(known)
+
+
+# The virtual chip: real code on the emulated core.
+
+
+@pytest.fixture
+def chip() -> Iterator[PyOcdAccess]:
+    server = PyOcdServer(virtual_chip())
+    access = PyOcdAccess(probe=server.probe, timeout_seconds=PROMPT_SECONDS)
+    yield access
+    access.close()
+    server.close()
+
+
+def test_a_program_in_the_chip(chip: PyOcdAccess) -> None:
+    chip.write(SRAM, SUM)
+    chip.set_register("pc", SRAM)
+    chip.run(SRAM + SUM_LOOP, soon())  # a breakpoint of the chip
+    assert (chip.register("pc"), chip.register("r1")) == (SRAM + SUM_LOOP, 10)
+    chip.run(SRAM + SUM_END, soon())  # its bkpt
+    assert chip.register("r0") == 55
+
+
+def test_programs_replace_each_other(chip: PyOcdAccess) -> None:
+    for count in range(1, 20):
+        chip.write(SRAM, SUM[:2] + bytes((count, 0x21)) + SUM[4:])
+        chip.set_register("pc", SRAM)
+        chip.run(SRAM + SUM_END, soon())
+        assert chip.register("r0") == count * (count + 1) // 2
+
+
+def test_a_loop_in_the_chip_is_halted(chip: PyOcdAccess) -> None:
+    chip.write(SRAM, b"\xfe\xe7\x00\xbe")  # b .
+    chip.set_register("pc", SRAM)
+    with pytest.raises(DeviceTimeoutError, match=r"halted at 0x20010000"):
+        chip.run(SRAM + 2, time.monotonic() + BRIEF_SECONDS)
+    chip.set_register("pc", SRAM + 2)
+    chip.run(SRAM + 2, soon())
+
+
+def test_a_fault_in_the_chip_and_a_reset(chip: PyOcdAccess) -> None:
+    chip.write(SRAM, b"\x00\x68\x00\xbe")  # ldr r0, [r0]
+    chip.write(DTCM + 12, (SRAM + 2 | 1).to_bytes(4, "little"))
+    chip.write(VTOR, DTCM.to_bytes(4, "little"))
+    chip.set_register("r0", 0x60000000)
+    chip.set_register("pc", SRAM)
+    chip.run(SRAM + 2, soon())  # the bkpt is the handler of the fault
+    assert chip.register("xpsr") & 0x1FF == 3
+    assert chip.read(BFAR, 4) == bytes.fromhex("00000060")
+    chip.reset()
+    assert chip.register("xpsr") & 0x1FF == 0
+    assert chip.register("pc") == FLASH + len(IDLE) - 2
+    assert chip.read(SRAM, 4) == b"\x00\x68\x00\xbe"
