@@ -112,3 +112,19 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match=r"cannot be read; found not UTF-8 text"):
         read_target(path)
+
+
+def test_a_pipeline_is_read(tmp_path: Path) -> None:
+    m4, m7 = load_target("cortex-m4").pipeline, load_target("cortex-m7").pipeline
+    assert (m4.width, m4.load_cycles, m4.next_load_cycles, m4.branch_cycles) == (1, 2, 1, 3)
+    assert (m7.width, m7.load_latency, m7.multiplicand_load_latency) == (2, 1, 2)
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + "[pipeline]\nwidth = 3\n")
+    with pytest.raises(InputError) as error:
+        read_target(path)
+    assert str(error.value) == (
+        f"{path}[pipeline]: field 'width' is wrong; expected 1 or 2; found 3"
+    )
+    path.write_text(GOOD + "[pipeline]\nwidth = 2\nlatency = 3\n")
+    with pytest.raises(InputError, match="unknown field 'latency'"):
+        read_target(path)

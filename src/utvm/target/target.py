@@ -12,6 +12,7 @@ from pathlib import Path
 
 from utvm.target.fields import Fields, read_fields
 from utvm.target.names import unknown_name
+from utvm.target.pipeline import Pipeline, read_pipeline
 
 DATA = Path(__file__).parent / "data"
 
@@ -44,6 +45,7 @@ class Target:
     runtime_cpu: str
     gcc_program: str
     gcc_flags: tuple[str, ...]
+    pipeline: Pipeline = Pipeline(1)
 
     @property
     def is_native(self) -> bool:
@@ -79,6 +81,7 @@ def read_target(path: Path) -> Target:
     fields = read_fields(path)
     clang = fields.table("clang")
     gcc = fields.table("gcc")
+    pipeline = fields.optional_table("pipeline")
     target = Target(
         name=path.stem,
         title=fields.text("title"),
@@ -93,6 +96,7 @@ def read_target(path: Path) -> Target:
         runtime_cpu=clang.text("runtime_cpu", ""),
         gcc_program=gcc.text("program"),
         gcc_flags=gcc.texts("flags"),
+        pipeline=Pipeline(1) if pipeline is None else read_pipeline(pipeline),
     )
     for table in (fields, clang, gcc):
         table.finish()
