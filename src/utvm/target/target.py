@@ -45,7 +45,7 @@ class Target:
     runtime_cpu: str
     gcc_program: str
     gcc_flags: tuple[str, ...]
-    pipeline: Pipeline = Pipeline(1)
+    pipeline: Pipeline
 
     @property
     def is_native(self) -> bool:
