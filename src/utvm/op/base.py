@@ -19,7 +19,9 @@ from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Expr, Stmt
 from utvm.ir.verify_graph import Data
+from utvm.op.channels import ChannelRule
 from utvm.op.definition import Definition, Element
+from utvm.op.ranges import Ranges
 from utvm.support.errors import ModelError
 
 Arrays = Sequence[np.ndarray]
@@ -45,7 +47,9 @@ class Op:
     ``elementwise``: output element i needs only element i (after broadcasting) of each input, so
     the operator can be fused behind another and may work in place. ``macs(inputs, outputs)`` counts
     multiply-accumulates. ``operands`` names the inputs; constants are called so in C. ``tables``
-    are the operands of an elementwise operator that are read at computed positions.
+    are the operands of an elementwise operator that are read at computed positions. ``ranges`` and
+    ``channels`` are what analyses know: the integers that can result, and which channels belong
+    together (see ``ranges`` and ``channels``); without them nothing is known.
     """
 
     name: str
@@ -60,6 +64,8 @@ class Op:
     macs: Callable[[Types, Types], int] | None = None
     operands: tuple[str, ...] = ()
     tables: tuple[int, ...] = ()
+    ranges: Ranges | None = None
+    channels: ChannelRule | None = None
 
 
 def expect(condition: bool, what: str, expected: str = "", found: object = "") -> None:

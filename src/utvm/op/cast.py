@@ -15,6 +15,7 @@ from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Binary, Cast, Expr, Imm, clamp
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.definition import Element
+from utvm.op.ranges import Interval, Operands
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,21 @@ def _compute(element: Element) -> Expr:
     return value if source is target else Cast(target, value)
 
 
-OP = Op("cast", CastAttrs, _infer, reference=_reference, compute=_compute, elementwise=True)
+def _ranges(operands: Operands, result: TensorType, attrs: CastAttrs) -> Interval | None:
+    source, x = operands[0].type.dtype, operands[0].interval
+    if source.is_float or result.dtype is DType.BOOL:
+        return None
+    if attrs.saturate:
+        return x.limited(*_bounds(source, result.dtype))
+    return x if x.fits(result.dtype) else None
+
+
+OP = Op(
+    "cast",
+    CastAttrs,
+    _infer,
+    reference=_reference,
+    compute=_compute,
+    elementwise=True,
+    ranges=_ranges,
+)

@@ -17,6 +17,7 @@ from utvm.ir.loop import Expr, maximum, minimum
 from utvm.op.base import Arrays, Op, Types, expect, expect_float32
 from utvm.op.definition import Element
 from utvm.op.elementwise import infer_unary
+from utvm.op.ranges import Interval, Operands
 
 
 @dataclass(frozen=True)
@@ -70,4 +71,16 @@ def _compute(element: Element) -> Expr:
     return value
 
 
-OP = Op("clip", ClipAttrs, _infer, reference=_reference, compute=_compute, elementwise=True)
+def _ranges(operands: Operands, result: TensorType, attrs: ClipAttrs) -> Interval:
+    return operands[0].interval.limited(*_limits(attrs, result.dtype))
+
+
+OP = Op(
+    "clip",
+    ClipAttrs,
+    _infer,
+    reference=_reference,
+    compute=_compute,
+    elementwise=True,
+    ranges=_ranges,
+)

@@ -7,6 +7,7 @@ there ``legalize`` puts a table in front. Runs as one copy per operand.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from utvm.ir.loop import Stmt
 from utvm.op.axes import Move, Slice, copy_box
 from utvm.op.base import Arrays, Op, Types, expect
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import Channels
 from utvm.op.definition import Definition
 from utvm.op.lut import emit_lut
 from utvm.op.quantize_convert import concat_input_table
 from utvm.op.quantized import quant_of
+from utvm.op.ranges import MOST_CHANNELS, Interval, Operands
 from utvm.support.errors import UnsupportedError
 
 
@@ -87,4 +90,33 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     return (b.emit("concat", inputs, node.attrs, node.name),)
 
 
-OP = Op("concat", ConcatAttrs, _infer, reference=_reference, define=_define, legalize=_legalize)
+def _ranges(operands: Operands, result: TensorType, attrs: ConcatAttrs) -> Interval:
+    along_channels = attrs.axis == len(result.shape) - 1
+    parts = [operand.interval for operand in operands]
+    if along_channels and result.shape[-1] <= MOST_CHANNELS:
+        wide = [part.over(x.type.shape[-1]) for part, x in zip(parts, operands, strict=True)]
+        low, high = [part.low for part in wide], [part.high for part in wide]
+        return Interval(np.concatenate(low), np.concatenate(high))
+    if along_channels:
+        parts = [part.hull for part in parts]
+    return reduce(Interval.joined, parts)
+
+
+def _channels(inputs: Types, result: TensorType, attrs: ConcatAttrs) -> Channels:
+    labels = np.arange(result.shape[-1])
+    if attrs.axis < len(result.shape) - 1:
+        return Channels(tuple(labels for _ in inputs), labels)
+    ends = np.cumsum([x.shape[-1] for x in inputs])
+    return Channels(tuple(np.split(labels, ends[:-1])), labels)
+
+
+OP = Op(
+    "concat",
+    ConcatAttrs,
+    _infer,
+    reference=_reference,
+    define=_define,
+    legalize=_legalize,
+    ranges=_ranges,
+    channels=_channels,
+)

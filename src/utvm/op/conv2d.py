@@ -19,10 +19,12 @@ from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Buffer, Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Constants, Op, Types, expect, expect_inputs, expect_range
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import weighted_channels
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.elementwise import expect_activation
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
+from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
 
@@ -209,6 +211,20 @@ def _macs(inputs: Types, outputs: Types) -> int:
     return outputs[0].elements * kh * kw * depth
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: Conv2dAttrs) -> Interval | None:
+    x, weight = operands[:2]
+    if weight.data is None or x.type.dtype.is_float:
+        return None
+    inside = x.interval.with_value(attrs.input_zero_point) if any(attrs.padding) else x.interval
+    channels = x.type.shape[3]
+    filters, _, _, depth = weight.type.shape
+    groups = channels // depth
+    data = weight.data.astype(np.int64) - attrs.weight_zero_point
+    weights = data.reshape(groups, filters // groups, -1, depth)
+    bias = operands[2] if len(operands) == 3 else None
+    return sum_range(inside.over(channels), weights, bias, result.dtype)
+
+
 OP = Op(
     "conv2d",
     Conv2dAttrs,
@@ -219,4 +235,6 @@ OP = Op(
     legalize=_legalize,
     macs=_macs,
     operands=("x", "weight", "bias"),
+    ranges=_ranges,
+    channels=weighted_channels,
 )

@@ -12,6 +12,7 @@ from utvm.ir.loop import Expr
 from utvm.op.base import Arrays, NoAttrs, Op
 from utvm.op.definition import Element
 from utvm.op.elementwise import infer_unary
+from utvm.op.ranges import same_range
 
 
 def _reference(inputs: Arrays, attrs: NoAttrs) -> tuple[np.ndarray, ...]:
@@ -22,4 +23,12 @@ def _compute(element: Element) -> Expr:
     return element.arg(0)
 
 
-OP = Op("copy", NoAttrs, infer_unary, reference=_reference, compute=_compute, elementwise=True)
+OP = Op(
+    "copy",
+    NoAttrs,
+    infer_unary,
+    reference=_reference,
+    compute=_compute,
+    elementwise=True,
+    ranges=same_range,
+)

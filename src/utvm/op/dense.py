@@ -15,6 +15,7 @@ from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Expr, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import weighted_channels
 from utvm.op.conv2d import accumulator_type, check_weighted_sum
 from utvm.op.definition import Definition, cast, grid, register, weighted_sum
 from utvm.op.elementwise import expect_activation
@@ -31,6 +32,7 @@ from utvm.op.quantized import (
     weighted_range,
 )
 from utvm.op.quantized_linear import Rescale, emit_linear
+from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.requantize_double import emit_double
 
 
@@ -147,6 +149,16 @@ def _macs(inputs: Types, outputs: Types) -> int:
     return outputs[0].elements * inputs[1].shape[1]
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: DenseAttrs) -> Interval | None:
+    x, weight = operands[:2]
+    if weight.data is None or x.type.dtype.is_float:
+        return None
+    data = weight.data.astype(np.int64) - attrs.weight_zero_point
+    bias = operands[2] if len(operands) == 3 else None
+    depth = x.type.shape[1]
+    return sum_range(x.interval.over(depth), data[None, :, None], bias, result.dtype)
+
+
 OP = Op(
     "dense",
     DenseAttrs,
@@ -157,4 +169,6 @@ OP = Op(
     legalize=_legalize,
     macs=_macs,
     operands=("x", "weight", "bias"),
+    ranges=_ranges,
+    channels=weighted_channels,
 )

@@ -17,11 +17,13 @@ from utvm.ir.graph import Node, TensorType
 from utvm.ir.loop import Expr, Imm, Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import Channels
 from utvm.op.conv2d import Conv2dAttrs, accumulator_type, check_weighted_sum
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.elementwise import expect_activation
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
 from utvm.op.quantized import finish_float, plain_operands, requantize_channels
+from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
 
@@ -111,6 +113,28 @@ def _macs(inputs: Types, outputs: Types) -> int:
     return outputs[0].elements * kh * kw
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: Conv2dAttrs) -> Interval | None:
+    x, weight = operands[:2]
+    if weight.data is None or x.type.dtype.is_float:
+        return None
+    inside = x.interval.with_value(attrs.input_zero_point) if any(attrs.padding) else x.interval
+    channels, filters = x.type.shape[3], result.shape[3]
+    inside = inside.over(channels)
+    repeats = filters // channels
+    repeated = Interval(np.repeat(inside.low, repeats), np.repeat(inside.high, repeats))
+    data = weight.data.astype(np.int64) - attrs.weight_zero_point
+    weights = data.reshape(1, -1, filters).transpose(2, 0, 1)[..., None]
+    bias = operands[2] if len(operands) == 3 else None
+    return sum_range(repeated, weights, bias, result.dtype)
+
+
+def _channels(inputs: Types, result: TensorType, attrs: Conv2dAttrs) -> Channels:
+    """An input channel goes with all its filters."""
+    channels, filters = inputs[0].shape[3], result.shape[3]
+    labels = np.repeat(np.arange(channels), filters // channels)
+    return Channels((np.arange(channels), labels, *(labels for _ in inputs[2:])), labels)
+
+
 OP = Op(
     "depthwise_conv2d",
     Conv2dAttrs,
@@ -121,4 +145,6 @@ OP = Op(
     legalize=_legalize,
     macs=_macs,
     operands=("x", "weight", "bias"),
+    ranges=_ranges,
+    channels=_channels,
 )

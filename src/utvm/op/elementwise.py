@@ -17,6 +17,7 @@ from utvm.ir.loop import Binary, Expr
 from utvm.ir.verify_graph import Check
 from utvm.op.base import Arrays, Constants, Op, Types, broadcast_shape, expect, expect_inputs
 from utvm.op.definition import Element
+from utvm.op.ranges import arithmetic_range
 
 ACTIVATIONS = ("none", "relu", "relu6", "relu_n1_to_1")
 FLOAT_RANGE = {
@@ -99,4 +100,5 @@ def binary_op(
         compute=compute,
         legalize=legalize,
         elementwise=True,
+        ranges=arithmetic_range(reference),
     )

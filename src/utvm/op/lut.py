@@ -20,6 +20,7 @@ from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
 from utvm.op.fixed_point import Int64Array, int64_of
 from utvm.op.quantize_activation import table_of
+from utvm.op.ranges import Interval, Operands
 
 BYTES = (DType.INT8, DType.UINT8)
 
@@ -86,6 +87,20 @@ def emit_binary_lut(
     return None
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: NoAttrs) -> Interval | None:
+    """Least and greatest of the entries that each channel can select."""
+    x, table = operands
+    if table.data is None:
+        return None
+    first = x.type.dtype.minimum
+    ends = zip((x.interval.low - first).tolist(), (x.interval.high - first).tolist(), strict=True)
+    entries = [int64_of(table.data[low : high + 1]) for low, high in ends]
+    return Interval(
+        np.array([e.min() for e in entries], np.int64),
+        np.array([e.max() for e in entries], np.int64),
+    )
+
+
 OP = Op(
     "lut",
     NoAttrs,
@@ -95,4 +110,5 @@ OP = Op(
     elementwise=True,
     operands=("x", "table"),
     tables=(1,),
+    ranges=_ranges,
 )

@@ -20,8 +20,10 @@ from utvm.ir.loop import Imm, Stmt
 from utvm.op.axes import Move, Slice, copy_box, fill_box
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import Channels, same_channels
 from utvm.op.definition import Definition
 from utvm.op.quantized import quant_of
+from utvm.op.ranges import MOST_CHANNELS, Interval, Operands
 from utvm.support.errors import UnsupportedError
 
 # As many loop nests as one kernel may have: four axes with both borders make 81.
@@ -157,4 +159,37 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     return (b.emit("pad", node.inputs, attrs, node.name),)
 
 
-OP = Op("pad", PadAttrs, _infer, reference=_reference, define=_define, legalize=_legalize)
+def _ranges(operands: Operands, result: TensorType, attrs: PadAttrs) -> Interval | None:
+    x, channels = operands[0].interval, result.shape[-1]
+    if attrs.mode != "constant":
+        return x.hull
+    value = _value(attrs, is_float=False)
+    assert isinstance(value, int)
+    if any((*attrs.before[:-1], *attrs.after[:-1])):
+        x = x.with_value(value)
+    if not attrs.before[-1] and not attrs.after[-1]:
+        return x
+    if channels > MOST_CHANNELS:
+        return x.hull.with_value(value)
+    sides = (attrs.before[-1], attrs.after[-1])
+    x = x.over(channels - sum(sides))
+    low, high = (np.pad(end, sides, constant_values=value) for end in (x.low, x.high))
+    return Interval(low, high)
+
+
+def _channels(inputs: Types, result: TensorType, attrs: PadAttrs) -> Channels | None:
+    if not result.shape or attrs.before[-1] or attrs.after[-1]:
+        return None
+    return same_channels(inputs, result, attrs)
+
+
+OP = Op(
+    "pad",
+    PadAttrs,
+    _infer,
+    reference=_reference,
+    define=_define,
+    legalize=_legalize,
+    ranges=_ranges,
+    channels=_channels,
+)

@@ -19,11 +19,13 @@ from utvm.ir.loop import Buffer, Expr, Imm, Load, Stmt, Var, maximum
 from utvm.op.average import average
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import same_channels
 from utvm.op.clip import ClipAttrs
 from utvm.op.definition import Definition, cast, grid, reduction, register
 from utvm.op.elementwise import expect_activation
 from utvm.op.quantize_params import Activation, activation_range
 from utvm.op.quantized import finish_float, quant_of
+from utvm.op.ranges import same_range
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
 ROUNDINGS = ("half_away", "truncate")
@@ -182,6 +184,8 @@ MAX_POOL2D = Op(
     define=_define_max,
     legalize=_legalize,
     operands=("x",),
+    ranges=same_range,
+    channels=same_channels,
 )
 AVG_POOL2D = Op(
     "avg_pool2d",
@@ -191,4 +195,6 @@ AVG_POOL2D = Op(
     define=_define_avg,
     legalize=_legalize,
     operands=("x",),
+    ranges=same_range,
+    channels=same_channels,
 )

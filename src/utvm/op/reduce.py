@@ -19,9 +19,11 @@ from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Binary, Expr, Imm, Load, Stmt, Var, maximum, minimum
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import Channels, same_channels
 from utvm.op.definition import Definition, Index, cast, grid, reduction, register
 from utvm.op.quantize_reduce import mean_params, sum_reduce_params
 from utvm.op.quantized import quant_of, requantize_pairs
+from utvm.op.ranges import Interval, Operands, summed
 from utvm.op.requantize import RequantizeAttrs
 from utvm.op.window import padding_value
 
@@ -222,6 +224,28 @@ def _legalize_sum(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     return (requantize_pairs(b, total, [(p.multiplier, p.shift)], result),)
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: ReduceAttrs) -> Interval | None:
+    """Means, least and greatest elements lie between the elements."""
+    x, shape = operands[0], operands[0].type.shape
+    if not summed(x.interval, shape, attrs.axes).fits(_sum_type(x.type.dtype)):
+        return None
+    return x.interval.hull if len(shape) - 1 in attrs.axes else x.interval
+
+
+def _sum_ranges(operands: Operands, result: TensorType, attrs: ReduceAttrs) -> Interval | None:
+    if operands[0].type.dtype.bits > 32:
+        return None
+    total = summed(operands[0].interval, operands[0].type.shape, attrs.axes)
+    return total if total.fits(result.dtype) else None
+
+
+def _channels(inputs: Types, result: TensorType, attrs: ReduceAttrs) -> Channels | None:
+    """Channels that are not themselves reduced stay what they are."""
+    if len(inputs[0].shape) - 1 in attrs.axes or not result.shape:
+        return None
+    return same_channels(inputs, result, attrs)
+
+
 SUM = Op(
     "sum",
     ReduceAttrs,
@@ -230,6 +254,8 @@ SUM = Op(
     define=_define_sum,
     legalize=_legalize_sum,
     operands=("x",),
+    ranges=_sum_ranges,
+    channels=_channels,
 )
 MEAN = Op(
     "mean",
@@ -239,6 +265,8 @@ MEAN = Op(
     define=_define_mean,
     legalize=_legalize_sum,
     operands=("x",),
+    ranges=_ranges,
+    channels=_channels,
 )
 REDUCE_MAX = Op(
     "reduce_max",
@@ -247,6 +275,8 @@ REDUCE_MAX = Op(
     reference=_reference_max,
     define=_define_max,
     operands=("x",),
+    ranges=_ranges,
+    channels=_channels,
 )
 REDUCE_MIN = Op(
     "reduce_min",
@@ -255,4 +285,6 @@ REDUCE_MIN = Op(
     reference=_reference_min,
     define=_define_min,
     operands=("x",),
+    ranges=_ranges,
+    channels=_channels,
 )

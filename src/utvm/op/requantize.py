@@ -35,6 +35,7 @@ from utvm.op.fixed_point import (
     multiply_by_quantized_multiplier,
     multiply_by_quantized_multiplier_wide,
 )
+from utvm.op.ranges import Interval, Operands, at_corners
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,18 @@ def _compute(element: Element) -> Expr:
     return value if dtype is DType.INT32 else Cast(dtype, value)
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: RequantizeAttrs) -> Interval:
+    """Monotone as long as nothing leaves 32 bits on the way; else anything between the bounds."""
+    x, _, shift = (operand.interval for operand in operands)
+    reach = float(max(np.abs(x.low - attrs.input_zero_point).max(),
+                      np.abs(x.high - attrs.input_zero_point).max()))  # fmt: skip
+    left = attrs.left_shift + (0 if attrs.right else max(int(shift.high.max()), 0))
+    wide = operands[0].type.dtype is DType.INT64
+    if reach * 2.0**left > INT32_MAX / 2 and (wide or reach * 2.0**left > INT32_MAX):
+        return Interval(np.array([attrs.low]), np.array([attrs.high]))
+    return at_corners(operands, lambda *ends: _reference(ends, attrs)[0])
+
+
 OP = Op(
     "requantize",
     RequantizeAttrs,
@@ -141,4 +154,5 @@ OP = Op(
     compute=_compute,
     elementwise=True,
     operands=("x", "multiplier", "shift"),
+    ranges=_ranges,
 )

@@ -32,6 +32,7 @@ from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
 from utvm.op.fixed_point import int64_of, round_half_away
 from utvm.op.quantized_linear import Rescale
+from utvm.op.ranges import Interval, Operands, at_corners
 
 INT32 = DType.INT32
 
@@ -99,6 +100,10 @@ def emit_double(b: GraphBuilder, total: str, rescale: Rescale) -> str:
     return b.emit("requantize_double", [total, *names], attrs)
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: RequantizeDoubleAttrs) -> Interval:
+    return at_corners(operands, lambda *ends: _reference(ends, attrs)[0])
+
+
 OP = Op(
     "requantize_double",
     RequantizeDoubleAttrs,
@@ -108,4 +113,5 @@ OP = Op(
     compute=_compute,
     elementwise=True,
     operands=("x", "scale_high", "scale_low"),
+    ranges=_ranges,
 )

@@ -11,7 +11,8 @@ another addend for negative x.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from utvm.op.base import (
 )
 from utvm.op.definition import Element
 from utvm.op.fixed_point import int64_of
+from utvm.op.ranges import Interval, Operands, at_corners
 
 # The high word of a product of two int32 stays below this, so that the sum fits 32 bits.
 MOST_ADDEND = 1 << 30
@@ -94,6 +96,26 @@ def _compute(element: Element) -> Expr:
     return Cast(DType(attrs.dtype), clamp(value, attrs.low, attrs.high))
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: RequantizeLinearAttrs) -> Interval:
+    """Monotone for the accumulators that fit when shifted, on either side of zero."""
+    x = operands[0].interval
+    reach = int(max(-x.low.min(), x.high.max(), 0)) << attrs.left_shift
+    limits = Interval(np.array([attrs.low]), np.array([attrs.high]))
+    if reach > DType.INT32.maximum or (len(operands) == 5 and operands[4].data is None):
+        return limits
+    at = partial(at_corners, function=lambda *ends: _reference(ends, attrs)[0])
+    if len(operands) == 4:
+        return at(operands)
+    below = at((replace(operands[0], interval=x.limited(most=-1)), *operands[1:]))
+    above = at((replace(operands[0], interval=x.limited(least=0)), *operands[1:]))
+    only_below, only_above = x.high < 0, x.low >= 0
+    both = below.joined(above)
+    return Interval(
+        np.where(only_below, below.low, np.where(only_above, above.low, both.low)),
+        np.where(only_below, below.high, np.where(only_above, above.high, both.high)),
+    )
+
+
 OP = Op(
     "requantize_linear",
     RequantizeLinearAttrs,
@@ -103,4 +125,5 @@ OP = Op(
     compute=_compute,
     elementwise=True,
     operands=("x", "multiplier", "addend", "shift", "negative_addend"),
+    ranges=_ranges,
 )

@@ -12,6 +12,8 @@ import numpy as np
 
 from utvm.ir.graph import Attrs, TensorType
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.channels import reshaped_channels
+from utvm.op.ranges import Interval, Operands, reshaped
 
 
 @dataclass(frozen=True)
@@ -33,4 +35,15 @@ def _reference(inputs: Arrays, attrs: ReshapeAttrs) -> tuple[np.ndarray, ...]:
     return (inputs[0].reshape(attrs.shape),)
 
 
-OP = Op("reshape", ReshapeAttrs, _infer, reference=_reference)
+def _ranges(operands: Operands, result: TensorType, attrs: ReshapeAttrs) -> Interval:
+    return reshaped(operands[0].interval, operands[0].type.shape, result.shape)
+
+
+OP = Op(
+    "reshape",
+    ReshapeAttrs,
+    _infer,
+    reference=_reference,
+    ranges=_ranges,
+    channels=reshaped_channels,
+)

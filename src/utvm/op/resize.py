@@ -18,6 +18,7 @@ from utvm.ir.dtype import DType
 from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import INT32, Binary, Cast, Expr, Imm, Let, Load, Select, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
+from utvm.op.channels import same_channels
 from utvm.op.definition import Definition, cast, grid
 from utvm.op.quantize_resize import (
     LinearAxis,
@@ -29,6 +30,7 @@ from utvm.op.quantize_resize import (
     resize_bilinear_integer_reference,
     resize_nearest_reference,
 )
+from utvm.op.ranges import same_range
 
 BILINEAR_TYPES = (DType.INT8, DType.UINT8, DType.INT16, DType.FLOAT32)
 FLOAT = DType.FLOAT32
@@ -190,6 +192,8 @@ RESIZE_NEAREST = Op(
     reference=_reference_nearest,
     define=_define_nearest,
     operands=("x",),
+    ranges=same_range,
+    channels=same_channels,
 )
 RESIZE_BILINEAR = Op(
     "resize_bilinear",
@@ -198,4 +202,5 @@ RESIZE_BILINEAR = Op(
     reference=_reference_bilinear,
     define=_define_bilinear,
     operands=("x",),
+    channels=same_channels,
 )

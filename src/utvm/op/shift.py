@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from utvm.ir.dtype import DType
+from utvm.ir.graph import TensorType
 from utvm.ir.loop import Call, Expr
 from utvm.op.base import (
     Arrays,
@@ -24,6 +25,7 @@ from utvm.op.base import (
 from utvm.op.definition import Element
 from utvm.op.elementwise import binary_op, infer_binary
 from utvm.op.fixed_point import rounding_divide_by_pot
+from utvm.op.ranges import Interval, Operands, at_corners
 
 
 def _check(inputs: Types, data: Constants, attrs: NoAttrs) -> None:
@@ -48,6 +50,10 @@ def _compute(element: Element) -> Expr:
     return Call("shift_right_rounding", (value, element.arg(1)), value.dtype)
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: NoAttrs) -> Interval:
+    return at_corners(operands, rounding_divide_by_pot)
+
+
 SHIFT_RIGHT = binary_op("shift_right", ">>", np.right_shift, NoAttrs, check=_check)
 SHIFT_RIGHT_ROUNDING = Op(
     "shift_right_rounding",
@@ -57,4 +63,5 @@ SHIFT_RIGHT_ROUNDING = Op(
     reference=_reference,
     compute=_compute,
     elementwise=True,
+    ranges=_ranges,
 )

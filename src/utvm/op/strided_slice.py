@@ -13,7 +13,9 @@ from utvm.ir.graph import Attrs, TensorType
 from utvm.ir.loop import Stmt
 from utvm.op.axes import Move, Slice, copy_box
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs, expect_range
+from utvm.op.channels import Channels, same_channels
 from utvm.op.definition import Definition
+from utvm.op.ranges import Interval, Operands
 
 
 @dataclass(frozen=True)
@@ -62,4 +64,27 @@ def _define(d: Definition) -> tuple[Stmt, ...]:
     return copy_box(d, 0, moves, "i")
 
 
-OP = Op("strided_slice", StridedSliceAttrs, _infer, reference=_reference, define=_define)
+def _ranges(operands: Operands, result: TensorType, attrs: StridedSliceAttrs) -> Interval:
+    x = operands[0].interval
+    if len(x.low) == 1:
+        return x
+    chosen = attrs.begin[-1] + attrs.strides[-1] * np.arange(attrs.shape[-1])
+    return Interval(x.low[chosen], x.high[chosen])
+
+
+def _channels(inputs: Types, result: TensorType, attrs: StridedSliceAttrs) -> Channels | None:
+    """Rows and columns may be cut while all channels stay."""
+    if not result.shape or result.shape[-1] != inputs[0].shape[-1] or attrs.begin[-1]:
+        return None
+    return same_channels(inputs, result, attrs)
+
+
+OP = Op(
+    "strided_slice",
+    StridedSliceAttrs,
+    _infer,
+    reference=_reference,
+    define=_define,
+    ranges=_ranges,
+    channels=_channels,
+)

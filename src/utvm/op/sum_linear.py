@@ -31,6 +31,7 @@ from utvm.op.base import (
 from utvm.op.builder import GraphBuilder
 from utvm.op.definition import Element, cast
 from utvm.op.fixed_point import Int64Array, int64_of, saturate
+from utvm.op.ranges import Interval, Operands, at_corners
 
 LIMIT = (1 << 31) - 1
 # How far a weight is moved from the real one, and how many shifts are tried.
@@ -145,6 +146,10 @@ def _addend(
     return None
 
 
+def _ranges(operands: Operands, result: TensorType, attrs: SumLinearAttrs) -> Interval:
+    return at_corners(operands, lambda left, right: _reference((left, right), attrs)[0])
+
+
 OP = Op(
     "sum_linear",
     SumLinearAttrs,
@@ -153,4 +158,5 @@ OP = Op(
     compute=_compute,
     elementwise=True,
     operands=("left", "right"),
+    ranges=_ranges,
 )

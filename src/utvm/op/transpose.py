@@ -15,7 +15,9 @@ from utvm.ir.graph import Attrs, Node, TensorType
 from utvm.ir.loop import Load, Stmt, Var
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
+from utvm.op.channels import Channels, same_channels
 from utvm.op.definition import Definition, grid
+from utvm.op.ranges import Interval, Operands
 from utvm.op.reshape import ReshapeAttrs
 
 
@@ -75,6 +77,27 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     return (b.emit("reshape", node.inputs, ReshapeAttrs(shape), node.name),)
 
 
+def _keeps_channels(attrs: TransposeAttrs) -> bool:
+    rank = len(attrs.permutation)
+    return rank > 0 and attrs.permutation[-1] == rank - 1
+
+
+def _ranges(operands: Operands, result: TensorType, attrs: TransposeAttrs) -> Interval:
+    x = operands[0].interval
+    return x if _keeps_channels(attrs) else x.hull
+
+
+def _channels(inputs: Types, result: TensorType, attrs: TransposeAttrs) -> Channels | None:
+    return same_channels(inputs, result, attrs) if _keeps_channels(attrs) else None
+
+
 OP = Op(
-    "transpose", TransposeAttrs, _infer, reference=_reference, define=_define, legalize=_legalize
+    "transpose",
+    TransposeAttrs,
+    _infer,
+    reference=_reference,
+    define=_define,
+    legalize=_legalize,
+    ranges=_ranges,
+    channels=_channels,
 )

@@ -15,6 +15,8 @@ folded. ``transpose_conv2d`` emits this.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -28,6 +30,7 @@ from utvm.ir.verify_graph import MAX_ELEMENTS
 from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.conv2d import accumulator_type, check_weighted_sum
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
+from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.window import Pair, expect_image, padded_image, padding_value
 from utvm.support.errors import UnsupportedError
 
@@ -254,6 +257,31 @@ def _macs(inputs: Types, outputs: Types) -> int:
     return x.elements // x.shape[3] * weight.elements
 
 
+def _ranges(
+    operands: Operands, result: TensorType, attrs: TransposeConv2dPhasesAttrs
+) -> Interval | None:
+    """What any phase can yield."""
+    x, weight, bias = operands
+    if weight.data is None or bias.data is None or x.type.dtype.is_float:
+        return None
+    depth, filters = x.type.shape[3], result.shape[3]
+    inside = x.interval.with_value(attrs.input_zero_point).over(depth)
+    data = weight.data.reshape(-1).astype(np.int64) - attrs.weight_zero_point
+    biases = np.broadcast_to(bias.data.reshape(-1, filters), (prod(attrs.strides), filters))
+    found: list[Interval] = []
+    begin = 0
+    for number, (row, column) in enumerate(product(*_pairs(attrs))):
+        size = filters * row.taps * column.taps * depth
+        block = data[begin : begin + size].reshape(1, filters, row.taps * column.taps, depth)
+        begin += size
+        offset = replace(bias, data=biases[number])
+        interval = sum_range(inside, block, offset, result.dtype)
+        if interval is None:
+            return None
+        found.append(interval)
+    return reduce(Interval.joined, found)
+
+
 OP = Op(
     "transpose_conv2d_phases",
     TransposeConv2dPhasesAttrs,
@@ -263,4 +291,5 @@ OP = Op(
     define=_define,
     macs=_macs,
     operands=("x", "weight", "bias"),
+    ranges=_ranges,
 )
