@@ -121,6 +121,7 @@ class _Machine:
         self.memory = memory
         self.values = values
         self.micros = micros
+        self.flat = False  # whether buffers are pointers into larger ones
 
     def body(self, body: tuple[Stmt, ...]) -> None:
         for stmt in body:
@@ -160,7 +161,9 @@ class _Machine:
             elements, first = self.memory[pointer.buffer.name]
             memory[buffer.name] = (elements, first + self.whole(pointer.offset))
         values = {v.name: self.whole(s) for v, s in zip(micro.scalars, scalars, strict=True)}
-        _Machine(memory, values, {}).body(micro.body)
+        machine = _Machine(memory, values, {})
+        machine.flat = True
+        machine.body(micro.body)
 
     def whole(self, expr: Expr) -> int:
         value = self.expr(expr)
@@ -172,7 +175,8 @@ class _Machine:
         offset = 0
         for extent, index in zip(buffer.shape, indices, strict=True):
             value = self.whole(index)
-            assert first or 0 <= value < extent, f"{buffer.name}: index {value} of {extent}"
+            inside = self.flat or first or 0 <= value < extent
+            assert inside, f"{buffer.name}: index {value} of {extent}"
             offset = offset * extent + value
         assert 0 <= first + offset < len(elements), f"{buffer.name}: offset {first + offset}"
         return elements, first + offset

@@ -14,6 +14,7 @@ import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import COMPARISONS, Binary, Buffer, Call, Cast, Expr, Imm, Load, Select, Var
+from utvm.ir.packed import MEANINGS
 from utvm.ir.rewrite import simplify, simplify_index
 
 ATOM, UNARY, ADD = 20, 15, 12
@@ -41,6 +42,9 @@ FLOAT_CALLS = {
     "round_even": "utvm_rintf",
 }
 """Intrinsics in ``utvm/math.h``; all others are ``utvm_<name>`` of ``utvm/fixed_point.h``."""
+
+PACKED_CALLS = frozenset(f"utvm_{name}" for name in (*MEANINGS, "load_word", "store_word"))
+"""What ``utvm/simd.h`` declares."""
 
 NameOf = Callable[[Buffer], str]
 
@@ -73,6 +77,11 @@ class ExprPrinter:
             return name
         return f"{name}[{self.text(flat_offset(buffer, indices))}]"
 
+    def address(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """A pointer to an element."""
+        name, offset = self._name_of(buffer), flat_offset(buffer, indices)
+        return name if offset == Imm(0) else f"{name} + {self.text(offset, ADD)}"
+
     def _print(self, expr: Expr) -> tuple[str, int]:
         match expr:
             case Imm(value, dtype):
@@ -80,8 +89,11 @@ class ExprPrinter:
                 return text, (UNARY if text.startswith("-") else ATOM)
             case Var(name):
                 return name, ATOM
-            case Load(buffer, indices):
+            case Load(buffer, indices, 1):
                 return self.element(buffer, indices), ATOM
+            case Load(buffer, indices):
+                self.calls.add("utvm_load_word")
+                return f"utvm_load_word({self.address(buffer, indices)})", ATOM
             case Cast(dtype, value):
                 return self._cast(dtype, value)
             case Select(condition, a, b):

@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Mapping
 
 from utvm.codegen.c_expr import ADD, ExprPrinter
-from utvm.codegen.c_layout import INDENT, WIDTH, assignment, comment, value_room, wrap_arguments
+from utvm.codegen.c_layout import (
+    CALL,
+    INDENT,
+    WIDTH,
+    assignment,
+    comment,
+    value_room,
+    wrap_arguments,
+)
 from utvm.codegen.c_names import FreshNames, constant_names
 from utvm.codegen.c_shorten import shorten
 from utvm.ir.loop import (
@@ -22,6 +30,7 @@ from utvm.ir.loop import (
     For,
     Function,
     If,
+    Invoke,
     Let,
     Load,
     Stmt,
@@ -31,22 +40,33 @@ from utvm.ir.loop import (
 from utvm.ir.rewrite import expressions, statements, used_names
 
 WORKSPACE = "workspace"
+_NO_MICROS: Mapping[str, str] = {}
 
 
 class FunctionPrinter:
     """Prints one kernel. ``symbol`` is its C name, ``constants`` maps constant buffers to symbols.
 
     ``in_place`` says that an operand may share memory with the result, so nothing is ``restrict``.
-    After ``definition``, ``calls`` holds the functions that the kernel calls.
+    A micro function is ``static`` and has its ``scalars`` behind its pointers; ``micros`` maps
+    those that a kernel invokes to symbols. After ``definition``, ``calls`` holds the functions of
+    the runtime that the kernel calls.
     """
 
     def __init__(
-        self, function: Function, symbol: str, constants: Mapping[str, str], in_place: bool
+        self,
+        function: Function,
+        symbol: str,
+        constants: Mapping[str, str],
+        in_place: bool,
+        micros: Mapping[str, str] = _NO_MICROS,
+        static: bool = False,
     ) -> None:
         self._function = function
         self._symbol = symbol
         self._symbols = constants
         self._restrict = "" if in_place else "restrict "
+        self._micros = micros
+        self._head = "static void" if static else "void"
         self._locals = constant_names(function)
         self._expr = ExprPrinter(lambda buffer: self._locals.get(buffer.name, buffer.name))
         self._fresh = FreshNames(used_names(function) | set(self._locals.values()))
@@ -61,7 +81,8 @@ class FunctionPrinter:
         parameters += [self._parameter(b, "") for b in self._function.outputs]
         if self._function.workspace:
             parameters.append(f"void *{self._restrict}{WORKSPACE}")
-        return wrap_arguments(f"void {self._symbol}(", parameters or ["void"], tail, "")
+        parameters += [f"int32_t {var.name}" for var in self._function.scalars]
+        return wrap_arguments(f"{self._head} {self._symbol}(", parameters or ["void"], tail, "")
 
     def _parameter(self, buffer: Buffer, qualifier: str) -> str:
         return f"{qualifier}{buffer.dtype.c_name} *{self._restrict}{buffer.name}"
@@ -121,6 +142,13 @@ class FunctionPrinter:
                 yield from self._view(stmt, depth)
             case Store():
                 yield from self._store(stmt, depth)
+            case Invoke(function, pointers, scalars):
+                places = [
+                    self._expr.address(p.buffer.view(p.buffer.elements), (p.offset,))
+                    for p in pointers
+                ]
+                places += [self._expr.text(scalar) for scalar in scalars]
+                yield wrap_arguments(f"{self._micros[function]}(", places, ");", pad, CALL)
             case For():
                 yield from self._for(stmt, depth)
             case If(condition, then, orelse):
@@ -158,6 +186,12 @@ class FunctionPrinter:
         yield from assignment(INDENT * depth, head, value)
 
     def _store(self, stmt: Store, depth: int) -> Iterator[str]:
+        if stmt.lanes > 1:
+            address = self._expr.address(stmt.buffer, stmt.indices)
+            self._expr.calls.add("utvm_store_word")
+            values = [address, self._expr.text(stmt.value)]
+            yield wrap_arguments("utvm_store_word(", values, ");", INDENT * depth, CALL)
+            return
         target = self._expr.element(stmt.buffer, stmt.indices)
         match stmt.value:
             case Binary("+", Load(buffer, indices), term) if (buffer, indices) == (
@@ -196,6 +230,8 @@ def _buffers_in(body: tuple[Stmt, ...]) -> set[str]:
             names.add(stmt.buffer.name)
         elif isinstance(stmt, View):
             names.add(stmt.base.name)
+        elif isinstance(stmt, Invoke):
+            names.update(pointer.buffer.name for pointer in stmt.pointers)
     return names
 
 

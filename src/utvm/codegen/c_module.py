@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from utvm.codegen.c_expr import FLOAT_CALLS, literal
+from utvm.codegen.c_expr import FLOAT_CALLS, PACKED_CALLS, literal
 from utvm.codegen.c_function import FunctionPrinter
 from utvm.codegen.c_layout import CALL, INDENT, WIDTH, comment, wrap_arguments
 from utvm.codegen.c_names import field_names
@@ -141,7 +141,21 @@ def _members(names: tuple[str, ...]) -> list[tuple[str, str]]:
 def _printer(module: Module, plan: MemoryPlan, function: Function) -> FunctionPrinter:
     constants = {b.name: constant_symbol(module, b.name) for b in function.constants}
     symbol = kernel_symbol(module, function.name)
-    return FunctionPrinter(function, symbol, constants, function.name in plan.in_place)
+    micros = {micro.name: micro_symbol(module, micro.name) for micro in module.micros}
+    return FunctionPrinter(function, symbol, constants, function.name in plan.in_place, micros)
+
+
+def micro_symbol(module: Module, name: str) -> str:
+    """The C name of a micro function; kernels have other names."""
+    return f"{prefix_of(module)}_{name}"
+
+
+def _micro_printers(module: Module) -> list[FunctionPrinter]:
+    """Micro functions in portable C. Their results may lie in an operand's place."""
+    return [
+        FunctionPrinter(micro, micro_symbol(module, micro.name), {}, in_place=True, static=True)
+        for micro in module.micros
+    ]
 
 
 def _kernels_header(module: Module, plan: MemoryPlan, prefix: str) -> str:
@@ -168,15 +182,17 @@ def _kernels(module: Module, plan: MemoryPlan, prefix: str) -> str:
         f"The kernels of the network {title_of(module)}, in the order in which it runs them.",
         "Tensors are row-major; offsets are in elements.",
     )
-    printers = [_printer(module, plan, f) for f in module.functions]
+    printers = _micro_printers(module) + [_printer(module, plan, f) for f in module.functions]
     bodies = [printer.definition() for printer in printers]
     calls = {name for printer in printers for name in printer.calls}
-    floats = calls & set(FLOAT_CALLS.values())
+    floats, packed = calls & set(FLOAT_CALLS.values()), calls & PACKED_CALLS
     includes = [f'#include "{prefix}_kernels.h"\n']
-    if calls - floats:
+    if calls - floats - packed:
         includes.append('#include "utvm/fixed_point.h"')
     if floats:
         includes.append('#include "utvm/math.h"')
+    if packed:
+        includes.append('#include "utvm/simd.h"')
     if calls:
         includes[-1] += "\n"
     return "\n".join([head, *includes, *bodies])

@@ -23,6 +23,7 @@ from utvm.passes.bind_loads import bind_loads
 from utvm.passes.compose_luts import compose_luts
 from utvm.passes.copy_outputs import copy_outputs
 from utvm.passes.eliminate_dead import eliminate_dead
+from utvm.passes.fold_channels import fold_channels
 from utvm.passes.fold_constants import fold_constants
 from utvm.passes.fold_pad import fold_pad
 from utvm.passes.fuse_ops import fuse_ops
@@ -30,7 +31,7 @@ from utvm.passes.hoist_addresses import hoist_addresses
 from utvm.passes.legalize import legalize
 from utvm.passes.lower import lower
 from utvm.passes.plan_memory import plan_memory
-from utvm.schedule.default import schedule_function
+from utvm.schedule.module import schedule_module
 from utvm.target.target import Target
 
 Observer = Callable[[str, Graph | Module], None]
@@ -99,6 +100,7 @@ def compile_graph(
         ("fold-pad", fold_pad),
         ("compose-luts", partial(compose_luts, find_op=find_op)),
         ("fold-constants", partial(fold_constants, find_op=find_op)),
+        ("fold-channels", partial(fold_channels, find_op=find_op)),
         ("eliminate-dead", eliminate_dead),
         ("copy-outputs", copy_outputs),
         ("fuse-ops", partial(fuse_ops, find_op=find_op)),
@@ -109,12 +111,14 @@ def compile_graph(
     module = lower(graph, find_op)
     observe("lower", module)
     loop_stages: tuple[tuple[str, Callable[[Function], Function]], ...] = (
-        ("schedule", partial(schedule_function, target=target)),
         ("bind-loads", bind_loads),
         ("hoist-addresses", hoist_addresses),
     )
+    module = schedule_module(module, target)
+    observe("schedule", module)
     for name, loop_stage in loop_stages:
-        module = replace(module, functions=tuple(map(loop_stage, module.functions)))
+        functions, micros = (tuple(map(loop_stage, f)) for f in (module.functions, module.micros))
+        module = replace(module, functions=functions, micros=micros)
         observe(name, module)
     plan = plan_memory(module)
     if executor == "aot":

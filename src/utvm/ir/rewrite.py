@@ -157,6 +157,20 @@ def statements(body: tuple[Stmt, ...]) -> Iterator[Stmt]:
                 yield from statements(orelse)
 
 
+def map_statements(body: tuple[Stmt, ...], change: Callable[[Stmt], Stmt]) -> tuple[Stmt, ...]:
+    """``body`` rebuilt bottom-up, every statement passed through ``change``."""
+
+    def visit(stmt: Stmt) -> Stmt:
+        match stmt:
+            case For(body=inner):
+                stmt = replace(stmt, body=tuple(map(visit, inner)))
+            case If(condition, then, orelse):
+                stmt = If(condition, tuple(map(visit, then)), tuple(map(visit, orelse)))
+        return change(stmt)
+
+    return tuple(map(visit, body))
+
+
 def expressions(body: tuple[Stmt, ...]) -> Iterator[Expr]:
     """Every expression node, at any depth."""
     found: list[Expr] = []

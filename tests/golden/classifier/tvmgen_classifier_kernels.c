@@ -6,72 +6,227 @@
 #include "tvmgen_classifier_kernels.h"
 
 #include "utvm/fixed_point.h"
+#include "utvm/simd.h"
+
+/* 1 pixels x 6 filters, 20 taps, weights as int8: biases, weights and constants of the rescale
+ *     in one stream. */
+static void tvmgen_classifier_conv1x6_20_int8(const int16_t *x, const int32_t *w, int8_t *out,
+                                              int32_t count) {
+  const int32_t *const p0 = w;
+  const int16_t *const p1 = x;
+  int8_t *const p2 = out;
+  for (int32_t pair = 0; pair < count; pair++) {
+    const int32_t bias_0 = p0[0];
+    int32_t acc_0_0 = bias_0;
+    const int32_t bias_1 = p0[1];
+    int32_t acc_0_1 = bias_1;
+    const int32_t bias_2 = p0[2];
+    int32_t acc_0_2 = bias_2;
+    const int32_t bias_3 = p0[3];
+    int32_t acc_0_3 = bias_3;
+    const int32_t bias_4 = p0[4];
+    int32_t acc_0_4 = bias_4;
+    const int32_t bias_5 = p0[5];
+    int32_t acc_0_5 = bias_5;
+    const int32_t x0_0 = utvm_load_word(p1 + pair * 20);
+    const int32_t w01_0 = p0[6];
+    const int32_t w0_0 = utvm_sxtb16(w01_0);
+    acc_0_0 = utvm_smlad(x0_0, w0_0, acc_0_0);
+    const int32_t w1_0 = utvm_sxtb16_ror8(w01_0);
+    acc_0_1 = utvm_smlad(x0_0, w1_0, acc_0_1);
+    const int32_t w23_0 = p0[7];
+    const int32_t w2_0 = utvm_sxtb16(w23_0);
+    acc_0_2 = utvm_smlad(x0_0, w2_0, acc_0_2);
+    const int32_t w3_0 = utvm_sxtb16_ror8(w23_0);
+    acc_0_3 = utvm_smlad(x0_0, w3_0, acc_0_3);
+    const int32_t w45_0 = p0[8];
+    const int32_t w4_0 = utvm_sxtb16(w45_0);
+    acc_0_4 = utvm_smlad(x0_0, w4_0, acc_0_4);
+    const int32_t w5_0 = utvm_sxtb16_ror8(w45_0);
+    acc_0_5 = utvm_smlad(x0_0, w5_0, acc_0_5);
+    const int32_t x0_1 = utvm_load_word(p1 + pair * 20 + 2);
+    const int32_t w01_1 = p0[9];
+    const int32_t w0_1 = utvm_sxtb16(w01_1);
+    acc_0_0 = utvm_smlad(x0_1, w0_1, acc_0_0);
+    const int32_t w1_1 = utvm_sxtb16_ror8(w01_1);
+    acc_0_1 = utvm_smlad(x0_1, w1_1, acc_0_1);
+    const int32_t w23_1 = p0[10];
+    const int32_t w2_1 = utvm_sxtb16(w23_1);
+    acc_0_2 = utvm_smlad(x0_1, w2_1, acc_0_2);
+    const int32_t w3_1 = utvm_sxtb16_ror8(w23_1);
+    acc_0_3 = utvm_smlad(x0_1, w3_1, acc_0_3);
+    const int32_t w45_1 = p0[11];
+    const int32_t w4_1 = utvm_sxtb16(w45_1);
+    acc_0_4 = utvm_smlad(x0_1, w4_1, acc_0_4);
+    const int32_t w5_1 = utvm_sxtb16_ror8(w45_1);
+    acc_0_5 = utvm_smlad(x0_1, w5_1, acc_0_5);
+    const int32_t x0_2 = utvm_load_word(p1 + pair * 20 + 4);
+    const int32_t w01_2 = p0[12];
+    const int32_t w0_2 = utvm_sxtb16(w01_2);
+    acc_0_0 = utvm_smlad(x0_2, w0_2, acc_0_0);
+    const int32_t w1_2 = utvm_sxtb16_ror8(w01_2);
+    acc_0_1 = utvm_smlad(x0_2, w1_2, acc_0_1);
+    const int32_t w23_2 = p0[13];
+    const int32_t w2_2 = utvm_sxtb16(w23_2);
+    acc_0_2 = utvm_smlad(x0_2, w2_2, acc_0_2);
+    const int32_t w3_2 = utvm_sxtb16_ror8(w23_2);
+    acc_0_3 = utvm_smlad(x0_2, w3_2, acc_0_3);
+    const int32_t w45_2 = p0[14];
+    const int32_t w4_2 = utvm_sxtb16(w45_2);
+    acc_0_4 = utvm_smlad(x0_2, w4_2, acc_0_4);
+    const int32_t w5_2 = utvm_sxtb16_ror8(w45_2);
+    acc_0_5 = utvm_smlad(x0_2, w5_2, acc_0_5);
+    const int32_t x0_3 = utvm_load_word(p1 + pair * 20 + 6);
+    const int32_t w01_3 = p0[15];
+    const int32_t w0_3 = utvm_sxtb16(w01_3);
+    acc_0_0 = utvm_smlad(x0_3, w0_3, acc_0_0);
+    const int32_t w1_3 = utvm_sxtb16_ror8(w01_3);
+    acc_0_1 = utvm_smlad(x0_3, w1_3, acc_0_1);
+    const int32_t w23_3 = p0[16];
+    const int32_t w2_3 = utvm_sxtb16(w23_3);
+    acc_0_2 = utvm_smlad(x0_3, w2_3, acc_0_2);
+    const int32_t w3_3 = utvm_sxtb16_ror8(w23_3);
+    acc_0_3 = utvm_smlad(x0_3, w3_3, acc_0_3);
+    const int32_t w45_3 = p0[17];
+    const int32_t w4_3 = utvm_sxtb16(w45_3);
+    acc_0_4 = utvm_smlad(x0_3, w4_3, acc_0_4);
+    const int32_t w5_3 = utvm_sxtb16_ror8(w45_3);
+    acc_0_5 = utvm_smlad(x0_3, w5_3, acc_0_5);
+    const int32_t x0_4 = utvm_load_word(p1 + pair * 20 + 8);
+    const int32_t w01_4 = p0[18];
+    const int32_t w0_4 = utvm_sxtb16(w01_4);
+    acc_0_0 = utvm_smlad(x0_4, w0_4, acc_0_0);
+    const int32_t w1_4 = utvm_sxtb16_ror8(w01_4);
+    acc_0_1 = utvm_smlad(x0_4, w1_4, acc_0_1);
+    const int32_t w23_4 = p0[19];
+    const int32_t w2_4 = utvm_sxtb16(w23_4);
+    acc_0_2 = utvm_smlad(x0_4, w2_4, acc_0_2);
+    const int32_t w3_4 = utvm_sxtb16_ror8(w23_4);
+    acc_0_3 = utvm_smlad(x0_4, w3_4, acc_0_3);
+    const int32_t w45_4 = p0[20];
+    const int32_t w4_4 = utvm_sxtb16(w45_4);
+    acc_0_4 = utvm_smlad(x0_4, w4_4, acc_0_4);
+    const int32_t w5_4 = utvm_sxtb16_ror8(w45_4);
+    acc_0_5 = utvm_smlad(x0_4, w5_4, acc_0_5);
+    const int32_t x0_5 = utvm_load_word(p1 + pair * 20 + 10);
+    const int32_t w01_5 = p0[21];
+    const int32_t w0_5 = utvm_sxtb16(w01_5);
+    acc_0_0 = utvm_smlad(x0_5, w0_5, acc_0_0);
+    const int32_t w1_5 = utvm_sxtb16_ror8(w01_5);
+    acc_0_1 = utvm_smlad(x0_5, w1_5, acc_0_1);
+    const int32_t w23_5 = p0[22];
+    const int32_t w2_5 = utvm_sxtb16(w23_5);
+    acc_0_2 = utvm_smlad(x0_5, w2_5, acc_0_2);
+    const int32_t w3_5 = utvm_sxtb16_ror8(w23_5);
+    acc_0_3 = utvm_smlad(x0_5, w3_5, acc_0_3);
+    const int32_t w45_5 = p0[23];
+    const int32_t w4_5 = utvm_sxtb16(w45_5);
+    acc_0_4 = utvm_smlad(x0_5, w4_5, acc_0_4);
+    const int32_t w5_5 = utvm_sxtb16_ror8(w45_5);
+    acc_0_5 = utvm_smlad(x0_5, w5_5, acc_0_5);
+    const int32_t x0_6 = utvm_load_word(p1 + pair * 20 + 12);
+    const int32_t w01_6 = p0[24];
+    const int32_t w0_6 = utvm_sxtb16(w01_6);
+    acc_0_0 = utvm_smlad(x0_6, w0_6, acc_0_0);
+    const int32_t w1_6 = utvm_sxtb16_ror8(w01_6);
+    acc_0_1 = utvm_smlad(x0_6, w1_6, acc_0_1);
+    const int32_t w23_6 = p0[25];
+    const int32_t w2_6 = utvm_sxtb16(w23_6);
+    acc_0_2 = utvm_smlad(x0_6, w2_6, acc_0_2);
+    const int32_t w3_6 = utvm_sxtb16_ror8(w23_6);
+    acc_0_3 = utvm_smlad(x0_6, w3_6, acc_0_3);
+    const int32_t w45_6 = p0[26];
+    const int32_t w4_6 = utvm_sxtb16(w45_6);
+    acc_0_4 = utvm_smlad(x0_6, w4_6, acc_0_4);
+    const int32_t w5_6 = utvm_sxtb16_ror8(w45_6);
+    acc_0_5 = utvm_smlad(x0_6, w5_6, acc_0_5);
+    const int32_t x0_7 = utvm_load_word(p1 + pair * 20 + 14);
+    const int32_t w01_7 = p0[27];
+    const int32_t w0_7 = utvm_sxtb16(w01_7);
+    acc_0_0 = utvm_smlad(x0_7, w0_7, acc_0_0);
+    const int32_t w1_7 = utvm_sxtb16_ror8(w01_7);
+    acc_0_1 = utvm_smlad(x0_7, w1_7, acc_0_1);
+    const int32_t w23_7 = p0[28];
+    const int32_t w2_7 = utvm_sxtb16(w23_7);
+    acc_0_2 = utvm_smlad(x0_7, w2_7, acc_0_2);
+    const int32_t w3_7 = utvm_sxtb16_ror8(w23_7);
+    acc_0_3 = utvm_smlad(x0_7, w3_7, acc_0_3);
+    const int32_t w45_7 = p0[29];
+    const int32_t w4_7 = utvm_sxtb16(w45_7);
+    acc_0_4 = utvm_smlad(x0_7, w4_7, acc_0_4);
+    const int32_t w5_7 = utvm_sxtb16_ror8(w45_7);
+    acc_0_5 = utvm_smlad(x0_7, w5_7, acc_0_5);
+    const int32_t x0_8 = utvm_load_word(p1 + pair * 20 + 16);
+    const int32_t w01_8 = p0[30];
+    const int32_t w0_8 = utvm_sxtb16(w01_8);
+    acc_0_0 = utvm_smlad(x0_8, w0_8, acc_0_0);
+    const int32_t w1_8 = utvm_sxtb16_ror8(w01_8);
+    acc_0_1 = utvm_smlad(x0_8, w1_8, acc_0_1);
+    const int32_t w23_8 = p0[31];
+    const int32_t w2_8 = utvm_sxtb16(w23_8);
+    acc_0_2 = utvm_smlad(x0_8, w2_8, acc_0_2);
+    const int32_t w3_8 = utvm_sxtb16_ror8(w23_8);
+    acc_0_3 = utvm_smlad(x0_8, w3_8, acc_0_3);
+    const int32_t w45_8 = p0[32];
+    const int32_t w4_8 = utvm_sxtb16(w45_8);
+    acc_0_4 = utvm_smlad(x0_8, w4_8, acc_0_4);
+    const int32_t w5_8 = utvm_sxtb16_ror8(w45_8);
+    acc_0_5 = utvm_smlad(x0_8, w5_8, acc_0_5);
+    const int32_t x0_9 = utvm_load_word(p1 + pair * 20 + 18);
+    const int32_t w01_9 = p0[33];
+    const int32_t w0_9 = utvm_sxtb16(w01_9);
+    acc_0_0 = utvm_smlad(x0_9, w0_9, acc_0_0);
+    const int32_t w1_9 = utvm_sxtb16_ror8(w01_9);
+    acc_0_1 = utvm_smlad(x0_9, w1_9, acc_0_1);
+    const int32_t w23_9 = p0[34];
+    const int32_t w2_9 = utvm_sxtb16(w23_9);
+    acc_0_2 = utvm_smlad(x0_9, w2_9, acc_0_2);
+    const int32_t w3_9 = utvm_sxtb16_ror8(w23_9);
+    acc_0_3 = utvm_smlad(x0_9, w3_9, acc_0_3);
+    const int32_t w45_9 = p0[35];
+    const int32_t w4_9 = utvm_sxtb16(w45_9);
+    acc_0_4 = utvm_smlad(x0_9, w4_9, acc_0_4);
+    const int32_t w5_9 = utvm_sxtb16_ror8(w45_9);
+    acc_0_5 = utvm_smlad(x0_9, w5_9, acc_0_5);
+    const int32_t v0_0_0 = (utvm_mulhi(acc_0_0, utvm_opaque(1374389504)) + 176) >> 5;
+    p2[0] = (int8_t)utvm_clamp_int32(v0_0_0, -128, 127);
+    const int32_t v0_0_1 = (utvm_mulhi(acc_0_1, utvm_opaque(1374389504)) + 176) >> 5;
+    p2[1] = (int8_t)utvm_clamp_int32(v0_0_1, -128, 127);
+    const int32_t v0_0_2 = (utvm_mulhi(acc_0_2, utvm_opaque(1374389504)) + 176) >> 5;
+    p2[2] = (int8_t)utvm_clamp_int32(v0_0_2, -128, 127);
+    const int32_t v0_0_3 = (utvm_mulhi(acc_0_3, utvm_opaque(1374389504)) + 176) >> 5;
+    p2[3] = (int8_t)utvm_clamp_int32(v0_0_3, -128, 127);
+    const int32_t v0_0_4 = (utvm_mulhi(acc_0_4, utvm_opaque(1374389504)) + 176) >> 5;
+    p2[4] = (int8_t)utvm_clamp_int32(v0_0_4, -128, 127);
+    const int32_t v0_0_5 = (utvm_mulhi(acc_0_5, utvm_opaque(1374389504)) + 176) >> 5;
+    p2[5] = (int8_t)utvm_clamp_int32(v0_0_5, -128, 127);
+  }
+}
+
+/* 20 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
+static void tvmgen_classifier_expand_20(const int8_t *x, int16_t *lines, int32_t count) {
+  for (int32_t pixel = 0; pixel < count; pixel++) {
+    const int8_t *const p0 = x + pixel * 20;
+    int16_t *const p1 = lines + pixel * 20;
+    for (int32_t group = 0; group < 5; group++) {
+      const int32_t word_0 = utvm_load_word(p0 + group * 4);
+      utvm_store_word(p1 + group * 4, utvm_sxtb16(word_0));
+      utvm_store_word(p1 + group * 4 + 2, utvm_sxtb16_ror8(word_0));
+    }
+  }
+}
 
 /* DENSE #1: int8[1,20] scale 0.05 zero point -3, int8[6,20] scale 0.02 zero point 0, int32[6]
  *     scale 0.001 zero point 0 -> int8[1,6] scale 0.1 zero point 5
  * dense(int8[1,20], int8[6,20], int32[6]) -> int32[1,6]
  * requantize_linear(int32[1,6], int32[1], int32[1], int32[1]) -> int8[1,6] with dtype=int8,
  *     low=-128, high=127 */
-void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0) {
-  const int8_t *const weight = tvmgen_classifier_dense_0_weight;
-  const int32_t *const bias = tvmgen_classifier_dense_0_bias;
-  int32_t acc_0 = bias[0];
-  int32_t acc_1 = bias[1];
-  int32_t acc_2 = bias[2];
-  int32_t acc_3 = bias[3];
-  const int8_t *const p0 = in0;
-  const int8_t *const p1 = weight;
-  for (int32_t r = 0; r < 20; r += 4) {
-    const int32_t a0 = p0[r];
-    acc_0 += a0 * p1[r];
-    acc_1 += a0 * p1[r + 20];
-    acc_2 += a0 * p1[r + 40];
-    acc_3 += a0 * p1[r + 60];
-    const int32_t a1 = p0[r + 1];
-    acc_0 += a1 * p1[r + 1];
-    acc_1 += a1 * p1[r + 21];
-    acc_2 += a1 * p1[r + 41];
-    acc_3 += a1 * p1[r + 61];
-    const int32_t a2 = p0[r + 2];
-    acc_0 += a2 * p1[r + 2];
-    acc_1 += a2 * p1[r + 22];
-    acc_2 += a2 * p1[r + 42];
-    acc_3 += a2 * p1[r + 62];
-    const int32_t a3 = p0[r + 3];
-    acc_0 += a3 * p1[r + 3];
-    acc_1 += a3 * p1[r + 23];
-    acc_2 += a3 * p1[r + 43];
-    acc_3 += a3 * p1[r + 63];
-  }
-  const int32_t v0_0 = (utvm_mulhi(acc_0, utvm_opaque(1374389504)) + 176) >> 5;
-  const int32_t v0_1 = (utvm_mulhi(acc_1, utvm_opaque(1374389504)) + 176) >> 5;
-  const int32_t v0_2 = (utvm_mulhi(acc_2, utvm_opaque(1374389504)) + 176) >> 5;
-  const int32_t v0_3 = (utvm_mulhi(acc_3, utvm_opaque(1374389504)) + 176) >> 5;
-  out0[0] = (int8_t)utvm_clamp_int32(v0_0, -128, 127);
-  out0[1] = (int8_t)utvm_clamp_int32(v0_1, -128, 127);
-  out0[2] = (int8_t)utvm_clamp_int32(v0_2, -128, 127);
-  out0[3] = (int8_t)utvm_clamp_int32(v0_3, -128, 127);
-  int32_t acc_t_0 = bias[4];
-  int32_t acc_t_1 = bias[5];
-  const int8_t *const p2 = weight + 80;
-  for (int32_t r = 0; r < 20; r += 4) {
-    const int32_t a4 = p0[r];
-    acc_t_0 += a4 * p2[r];
-    acc_t_1 += a4 * p2[r + 20];
-    const int32_t a5 = p0[r + 1];
-    acc_t_0 += a5 * p2[r + 1];
-    acc_t_1 += a5 * p2[r + 21];
-    const int32_t a6 = p0[r + 2];
-    acc_t_0 += a6 * p2[r + 2];
-    acc_t_1 += a6 * p2[r + 22];
-    const int32_t a7 = p0[r + 3];
-    acc_t_0 += a7 * p2[r + 3];
-    acc_t_1 += a7 * p2[r + 23];
-  }
-  const int32_t v0_t_0 = (utvm_mulhi(acc_t_0, utvm_opaque(1374389504)) + 176) >> 5;
-  const int32_t v0_t_1 = (utvm_mulhi(acc_t_1, utvm_opaque(1374389504)) + 176) >> 5;
-  out0[4] = (int8_t)utvm_clamp_int32(v0_t_0, -128, 127);
-  out0[5] = (int8_t)utvm_clamp_int32(v0_t_1, -128, 127);
+void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0,
+                               void *restrict workspace) {
+  const int32_t *const stream = tvmgen_classifier_dense_0_stream;
+  int16_t *const lines = workspace;
+  tvmgen_classifier_expand_20(in0, lines, 1);
+  tvmgen_classifier_conv1x6_20_int8(lines, stream, out0, 1);
 }
 
 /* SOFTMAX #2: int8[1,6] scale 0.1 zero point 5 -> int8[1,6] scale 0.00390625 zero point -128

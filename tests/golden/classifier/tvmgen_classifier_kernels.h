@@ -7,11 +7,11 @@
 
 #include <stdint.h>
 
-extern const int8_t tvmgen_classifier_dense_0_weight[120];
-extern const int32_t tvmgen_classifier_dense_0_bias[6];
 extern const int32_t tvmgen_classifier_softmax_table_1_exp[256];
+extern const int32_t tvmgen_classifier_dense_0_stream[36];
 
-void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0);
+void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0,
+                               void *restrict workspace);
 void tvmgen_classifier_softmax_table_1(const int8_t *restrict in0, int8_t *restrict out0);
 
 #endif

@@ -6,6 +6,170 @@
 #include "tvmgen_residual_kernels.h"
 
 #include "utvm/fixed_point.h"
+#include "utvm/simd.h"
+
+/* 2 pixels x 4 filters, 36 taps, weights as int8: biases, weights and constants of the rescale
+ *     in one stream. */
+static void tvmgen_residual_conv2x4_36_int8(const int16_t *x, const int32_t *w, const int8_t *in0,
+                                            int8_t *out, int32_t count) {
+  for (int32_t pair = 0; pair < count; pair++) {
+    const int32_t bias_0 = w[0];
+    int32_t acc_0_0 = bias_0;
+    int32_t acc_1_0 = bias_0;
+    const int32_t bias_1 = w[1];
+    int32_t acc_0_1 = bias_1;
+    int32_t acc_1_1 = bias_1;
+    const int32_t bias_2 = w[2];
+    int32_t acc_0_2 = bias_2;
+    int32_t acc_1_2 = bias_2;
+    const int32_t bias_3 = w[3];
+    int32_t acc_0_3 = bias_3;
+    int32_t acc_1_3 = bias_3;
+    const int16_t *const p0 = x + pair * 24;
+    const int32_t *const p1 = w + 4;
+    for (int32_t k = 0; k < 16; k += 4) {
+      const int32_t x0_0 = utvm_load_word(p0 + k * 2);
+      const int32_t x1_0 = utvm_load_word(p0 + k * 2 + 12);
+      const int32_t w01_0 = p1[k * 2];
+      const int32_t w0_0 = utvm_sxtb16(w01_0);
+      acc_0_0 = utvm_smlad(x0_0, w0_0, acc_0_0);
+      acc_1_0 = utvm_smlad(x1_0, w0_0, acc_1_0);
+      const int32_t w1_0 = utvm_sxtb16_ror8(w01_0);
+      acc_0_1 = utvm_smlad(x0_0, w1_0, acc_0_1);
+      acc_1_1 = utvm_smlad(x1_0, w1_0, acc_1_1);
+      const int32_t w23_0 = p1[k * 2 + 1];
+      const int32_t w2_0 = utvm_sxtb16(w23_0);
+      acc_0_2 = utvm_smlad(x0_0, w2_0, acc_0_2);
+      acc_1_2 = utvm_smlad(x1_0, w2_0, acc_1_2);
+      const int32_t w3_0 = utvm_sxtb16_ror8(w23_0);
+      acc_0_3 = utvm_smlad(x0_0, w3_0, acc_0_3);
+      acc_1_3 = utvm_smlad(x1_0, w3_0, acc_1_3);
+      const int32_t x0_1 = utvm_load_word(p0 + k * 2 + 2);
+      const int32_t x1_1 = utvm_load_word(p0 + k * 2 + 14);
+      const int32_t w01_1 = p1[k * 2 + 2];
+      const int32_t w0_1 = utvm_sxtb16(w01_1);
+      acc_0_0 = utvm_smlad(x0_1, w0_1, acc_0_0);
+      acc_1_0 = utvm_smlad(x1_1, w0_1, acc_1_0);
+      const int32_t w1_1 = utvm_sxtb16_ror8(w01_1);
+      acc_0_1 = utvm_smlad(x0_1, w1_1, acc_0_1);
+      acc_1_1 = utvm_smlad(x1_1, w1_1, acc_1_1);
+      const int32_t w23_1 = p1[k * 2 + 3];
+      const int32_t w2_1 = utvm_sxtb16(w23_1);
+      acc_0_2 = utvm_smlad(x0_1, w2_1, acc_0_2);
+      acc_1_2 = utvm_smlad(x1_1, w2_1, acc_1_2);
+      const int32_t w3_1 = utvm_sxtb16_ror8(w23_1);
+      acc_0_3 = utvm_smlad(x0_1, w3_1, acc_0_3);
+      acc_1_3 = utvm_smlad(x1_1, w3_1, acc_1_3);
+      const int32_t x0_2 = utvm_load_word(p0 + k * 2 + 4);
+      const int32_t x1_2 = utvm_load_word(p0 + k * 2 + 16);
+      const int32_t w01_2 = p1[k * 2 + 4];
+      const int32_t w0_2 = utvm_sxtb16(w01_2);
+      acc_0_0 = utvm_smlad(x0_2, w0_2, acc_0_0);
+      acc_1_0 = utvm_smlad(x1_2, w0_2, acc_1_0);
+      const int32_t w1_2 = utvm_sxtb16_ror8(w01_2);
+      acc_0_1 = utvm_smlad(x0_2, w1_2, acc_0_1);
+      acc_1_1 = utvm_smlad(x1_2, w1_2, acc_1_1);
+      const int32_t w23_2 = p1[k * 2 + 5];
+      const int32_t w2_2 = utvm_sxtb16(w23_2);
+      acc_0_2 = utvm_smlad(x0_2, w2_2, acc_0_2);
+      acc_1_2 = utvm_smlad(x1_2, w2_2, acc_1_2);
+      const int32_t w3_2 = utvm_sxtb16_ror8(w23_2);
+      acc_0_3 = utvm_smlad(x0_2, w3_2, acc_0_3);
+      acc_1_3 = utvm_smlad(x1_2, w3_2, acc_1_3);
+      const int32_t x0_3 = utvm_load_word(p0 + k * 2 + 6);
+      const int32_t x1_3 = utvm_load_word(p0 + k * 2 + 18);
+      const int32_t w01_3 = p1[k * 2 + 6];
+      const int32_t w0_3 = utvm_sxtb16(w01_3);
+      acc_0_0 = utvm_smlad(x0_3, w0_3, acc_0_0);
+      acc_1_0 = utvm_smlad(x1_3, w0_3, acc_1_0);
+      const int32_t w1_3 = utvm_sxtb16_ror8(w01_3);
+      acc_0_1 = utvm_smlad(x0_3, w1_3, acc_0_1);
+      acc_1_1 = utvm_smlad(x1_3, w1_3, acc_1_1);
+      const int32_t w23_3 = p1[k * 2 + 7];
+      const int32_t w2_3 = utvm_sxtb16(w23_3);
+      acc_0_2 = utvm_smlad(x0_3, w2_3, acc_0_2);
+      acc_1_2 = utvm_smlad(x1_3, w2_3, acc_1_2);
+      const int32_t w3_3 = utvm_sxtb16_ror8(w23_3);
+      acc_0_3 = utvm_smlad(x0_3, w3_3, acc_0_3);
+      acc_1_3 = utvm_smlad(x1_3, w3_3, acc_1_3);
+    }
+    const int32_t x0_16 = utvm_load_word(x + pair * 24 + 32);
+    const int32_t x1_16 = utvm_load_word(x + pair * 24 + 44);
+    const int32_t w01_16 = w[36];
+    const int32_t w0_16 = utvm_sxtb16(w01_16);
+    acc_0_0 = utvm_smlad(x0_16, w0_16, acc_0_0);
+    acc_1_0 = utvm_smlad(x1_16, w0_16, acc_1_0);
+    const int32_t w1_16 = utvm_sxtb16_ror8(w01_16);
+    acc_0_1 = utvm_smlad(x0_16, w1_16, acc_0_1);
+    acc_1_1 = utvm_smlad(x1_16, w1_16, acc_1_1);
+    const int32_t w23_16 = w[37];
+    const int32_t w2_16 = utvm_sxtb16(w23_16);
+    acc_0_2 = utvm_smlad(x0_16, w2_16, acc_0_2);
+    acc_1_2 = utvm_smlad(x1_16, w2_16, acc_1_2);
+    const int32_t w3_16 = utvm_sxtb16_ror8(w23_16);
+    acc_0_3 = utvm_smlad(x0_16, w3_16, acc_0_3);
+    acc_1_3 = utvm_smlad(x1_16, w3_16, acc_1_3);
+    const int32_t x0_17 = utvm_load_word(x + pair * 24 + 34);
+    const int32_t x1_17 = utvm_load_word(x + pair * 24 + 46);
+    const int32_t w01_17 = w[38];
+    const int32_t w0_17 = utvm_sxtb16(w01_17);
+    acc_0_0 = utvm_smlad(x0_17, w0_17, acc_0_0);
+    acc_1_0 = utvm_smlad(x1_17, w0_17, acc_1_0);
+    const int32_t w1_17 = utvm_sxtb16_ror8(w01_17);
+    acc_0_1 = utvm_smlad(x0_17, w1_17, acc_0_1);
+    acc_1_1 = utvm_smlad(x1_17, w1_17, acc_1_1);
+    const int32_t w23_17 = w[39];
+    const int32_t w2_17 = utvm_sxtb16(w23_17);
+    acc_0_2 = utvm_smlad(x0_17, w2_17, acc_0_2);
+    acc_1_2 = utvm_smlad(x1_17, w2_17, acc_1_2);
+    const int32_t w3_17 = utvm_sxtb16_ror8(w23_17);
+    acc_0_3 = utvm_smlad(x0_17, w3_17, acc_0_3);
+    acc_1_3 = utvm_smlad(x1_17, w3_17, acc_1_3);
+    const int32_t v0_0_0 = (utvm_mulhi(acc_0_0, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_0_0 = (int8_t)utvm_clamp_int32(v0_0_0, 5, 127);
+    const int32_t v2_0_0 = (in0[pair * 8] * 1497966 + 7077888 + v1_0_0 * 1797559) >> 21;
+    out[pair * 8] = (int8_t)utvm_clamp_int32(v2_0_0, -128, 127);
+    const int32_t v0_0_1 = (utvm_mulhi(acc_0_1, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_0_1 = (int8_t)utvm_clamp_int32(v0_0_1, 5, 127);
+    const int32_t v2_0_1 = (in0[pair * 8 + 1] * 1497966 + 7077888 + v1_0_1 * 1797559) >> 21;
+    out[pair * 8 + 1] = (int8_t)utvm_clamp_int32(v2_0_1, -128, 127);
+    const int32_t v0_0_2 = (utvm_mulhi(acc_0_2, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_0_2 = (int8_t)utvm_clamp_int32(v0_0_2, 5, 127);
+    const int32_t v2_0_2 = (in0[pair * 8 + 2] * 1497966 + 7077888 + v1_0_2 * 1797559) >> 21;
+    out[pair * 8 + 2] = (int8_t)utvm_clamp_int32(v2_0_2, -128, 127);
+    const int32_t v0_0_3 = (utvm_mulhi(acc_0_3, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_0_3 = (int8_t)utvm_clamp_int32(v0_0_3, 5, 127);
+    const int32_t v2_0_3 = (in0[pair * 8 + 3] * 1497966 + 7077888 + v1_0_3 * 1797559) >> 21;
+    out[pair * 8 + 3] = (int8_t)utvm_clamp_int32(v2_0_3, -128, 127);
+    const int32_t v0_1_0 = (utvm_mulhi(acc_1_0, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_1_0 = (int8_t)utvm_clamp_int32(v0_1_0, 5, 127);
+    const int32_t v2_1_0 = (in0[pair * 8 + 4] * 1497966 + 7077888 + v1_1_0 * 1797559) >> 21;
+    out[pair * 8 + 4] = (int8_t)utvm_clamp_int32(v2_1_0, -128, 127);
+    const int32_t v0_1_1 = (utvm_mulhi(acc_1_1, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_1_1 = (int8_t)utvm_clamp_int32(v0_1_1, 5, 127);
+    const int32_t v2_1_1 = (in0[pair * 8 + 5] * 1497966 + 7077888 + v1_1_1 * 1797559) >> 21;
+    out[pair * 8 + 5] = (int8_t)utvm_clamp_int32(v2_1_1, -128, 127);
+    const int32_t v0_1_2 = (utvm_mulhi(acc_1_2, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_1_2 = (int8_t)utvm_clamp_int32(v0_1_2, 5, 127);
+    const int32_t v2_1_2 = (in0[pair * 8 + 6] * 1497966 + 7077888 + v1_1_2 * 1797559) >> 21;
+    out[pair * 8 + 6] = (int8_t)utvm_clamp_int32(v2_1_2, -128, 127);
+    const int32_t v0_1_3 = (utvm_mulhi(acc_1_3, utvm_opaque(1145324629)) + 88) >> 4;
+    const int8_t v1_1_3 = (int8_t)utvm_clamp_int32(v0_1_3, 5, 127);
+    const int32_t v2_1_3 = (in0[pair * 8 + 7] * 1497966 + 7077888 + v1_1_3 * 1797559) >> 21;
+    out[pair * 8 + 7] = (int8_t)utvm_clamp_int32(v2_1_3, -128, 127);
+  }
+}
+
+/* 4 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
+static void tvmgen_residual_expand_4(const int8_t *x, int16_t *lines, int32_t count) {
+  const int8_t *const p0 = x;
+  int16_t *const p1 = lines;
+  for (int32_t pixel = 0; pixel < count; pixel++) {
+    const int32_t word_0 = utvm_load_word(p0 + pixel * 4);
+    utvm_store_word(p1 + pixel * 12, utvm_sxtb16(word_0));
+    utvm_store_word(p1 + pixel * 12 + 2, utvm_sxtb16_ror8(word_0));
+  }
+}
 
 /* CONV2D #0: int8[1,6,6,4] scale 0.05 zero point -3, int8[4,3,3,4] scale 0.02 zero point 0,
  *     int32[4] scale 0.001 zero point 0 -> int8[1,6,6,4] scale 0.06 zero point 5
@@ -19,161 +183,25 @@
  *     weights=[1497966, 1797559], addend=7077888, shift=21 */
 void tvmgen_residual_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
                               void *restrict workspace) {
-  const int8_t *const weight = tvmgen_residual_conv2d_0_weight;
-  const int32_t *const bias = tvmgen_residual_conv2d_0_bias;
-  int8_t *const rows = workspace;
+  const int32_t *const stream = tvmgen_residual_conv2d_0_stream;
+  int16_t *const lines = workspace;
+  int16_t *const p0 = lines;
+  for (int32_t fill = 0; fill < 96; fill++) {
+    p0[fill] = -3;
+  }
   for (int32_t y = 0; y < 6; y++) {
-    for (int32_t pad_y = 0; pad_y < 3; pad_y++) {
-      if (pad_y + y >= 1 && pad_y + y < 7) {
-        int8_t *const p0 = rows + pad_y * 32;
-        for (int32_t pad_x = 0; pad_x < 4; pad_x++) {
-          p0[pad_x] = -3;
-        }
-        const int8_t *const p1 = in0 + pad_y * 24 + y * 24 - 24;
-        int8_t *const p2 = rows + pad_y * 32 + 4;
-        for (int32_t pad_x = 4; pad_x < 28; pad_x++) {
-          p2[pad_x - 4] = p1[pad_x - 4];
-        }
-        int8_t *const p3 = rows + pad_y * 32 + 28;
-        for (int32_t pad_x = 28; pad_x < 32; pad_x++) {
-          p3[pad_x - 28] = -3;
-        }
+    for (int32_t ky = 0; ky < 3; ky++) {
+      if (y + ky - 1 >= 0 && y + ky - 1 < 6) {
+        tvmgen_residual_expand_4(in0 + ky * 24 + y * 24 - 24, lines + ky * 4 + 12, 6);
       } else {
-        int8_t *const p4 = rows + pad_y * 32;
-        for (int32_t pad_x = 0; pad_x < 32; pad_x++) {
-          p4[pad_x] = -3;
+        for (int32_t pixel = 0; pixel < 6; pixel++) {
+          int16_t *const p1 = lines + pixel * 12 + ky * 4 + 12;
+          for (int32_t i = 0; i < 4; i++) {
+            p1[i] = -3;
+          }
         }
       }
     }
-    for (int32_t x = 0; x < 6; x += 2) {
-      for (int32_t c = 0; c < 4; c += 2) {
-        const int32_t a0 = bias[c];
-        int32_t acc_0_0 = a0;
-        const int32_t a1 = bias[c + 1];
-        int32_t acc_0_1 = a1;
-        int32_t acc_1_0 = a0;
-        int32_t acc_1_1 = a1;
-        int8_t *const p5 = rows + x * 4;
-        const int8_t *const p6 = weight + c * 36;
-        for (int32_t ky = 0; ky < 3; ky++) {
-          const int32_t a2 = p5[ky * 32];
-          const int32_t a3 = p6[ky * 12];
-          acc_0_0 += a2 * a3;
-          const int32_t a4 = p6[ky * 12 + 36];
-          acc_0_1 += a2 * a4;
-          const int32_t a5 = p5[ky * 32 + 4];
-          acc_1_0 += a5 * a3;
-          acc_1_1 += a5 * a4;
-          const int32_t a6 = p5[ky * 32 + 1];
-          const int32_t a7 = p6[ky * 12 + 1];
-          acc_0_0 += a6 * a7;
-          const int32_t a8 = p6[ky * 12 + 37];
-          acc_0_1 += a6 * a8;
-          const int32_t a9 = p5[ky * 32 + 5];
-          acc_1_0 += a9 * a7;
-          acc_1_1 += a9 * a8;
-          const int32_t a10 = p5[ky * 32 + 2];
-          const int32_t a11 = p6[ky * 12 + 2];
-          acc_0_0 += a10 * a11;
-          const int32_t a12 = p6[ky * 12 + 38];
-          acc_0_1 += a10 * a12;
-          const int32_t a13 = p5[ky * 32 + 6];
-          acc_1_0 += a13 * a11;
-          acc_1_1 += a13 * a12;
-          const int32_t a14 = p5[ky * 32 + 3];
-          const int32_t a15 = p6[ky * 12 + 3];
-          acc_0_0 += a14 * a15;
-          const int32_t a16 = p6[ky * 12 + 39];
-          acc_0_1 += a14 * a16;
-          const int32_t a17 = p5[ky * 32 + 7];
-          acc_1_0 += a17 * a15;
-          acc_1_1 += a17 * a16;
-          const int32_t a18 = p5[ky * 32 + 4];
-          const int32_t a19 = p6[ky * 12 + 4];
-          acc_0_0 += a18 * a19;
-          const int32_t a20 = p6[ky * 12 + 40];
-          acc_0_1 += a18 * a20;
-          const int32_t a21 = p5[ky * 32 + 8];
-          acc_1_0 += a21 * a19;
-          acc_1_1 += a21 * a20;
-          const int32_t a22 = p5[ky * 32 + 5];
-          const int32_t a23 = p6[ky * 12 + 5];
-          acc_0_0 += a22 * a23;
-          const int32_t a24 = p6[ky * 12 + 41];
-          acc_0_1 += a22 * a24;
-          const int32_t a25 = p5[ky * 32 + 9];
-          acc_1_0 += a25 * a23;
-          acc_1_1 += a25 * a24;
-          const int32_t a26 = p5[ky * 32 + 6];
-          const int32_t a27 = p6[ky * 12 + 6];
-          acc_0_0 += a26 * a27;
-          const int32_t a28 = p6[ky * 12 + 42];
-          acc_0_1 += a26 * a28;
-          const int32_t a29 = p5[ky * 32 + 10];
-          acc_1_0 += a29 * a27;
-          acc_1_1 += a29 * a28;
-          const int32_t a30 = p5[ky * 32 + 7];
-          const int32_t a31 = p6[ky * 12 + 7];
-          acc_0_0 += a30 * a31;
-          const int32_t a32 = p6[ky * 12 + 43];
-          acc_0_1 += a30 * a32;
-          const int32_t a33 = p5[ky * 32 + 11];
-          acc_1_0 += a33 * a31;
-          acc_1_1 += a33 * a32;
-          const int32_t a34 = p5[ky * 32 + 8];
-          const int32_t a35 = p6[ky * 12 + 8];
-          acc_0_0 += a34 * a35;
-          const int32_t a36 = p6[ky * 12 + 44];
-          acc_0_1 += a34 * a36;
-          const int32_t a37 = p5[ky * 32 + 12];
-          acc_1_0 += a37 * a35;
-          acc_1_1 += a37 * a36;
-          const int32_t a38 = p5[ky * 32 + 9];
-          const int32_t a39 = p6[ky * 12 + 9];
-          acc_0_0 += a38 * a39;
-          const int32_t a40 = p6[ky * 12 + 45];
-          acc_0_1 += a38 * a40;
-          const int32_t a41 = p5[ky * 32 + 13];
-          acc_1_0 += a41 * a39;
-          acc_1_1 += a41 * a40;
-          const int32_t a42 = p5[ky * 32 + 10];
-          const int32_t a43 = p6[ky * 12 + 10];
-          acc_0_0 += a42 * a43;
-          const int32_t a44 = p6[ky * 12 + 46];
-          acc_0_1 += a42 * a44;
-          const int32_t a45 = p5[ky * 32 + 14];
-          acc_1_0 += a45 * a43;
-          acc_1_1 += a45 * a44;
-          const int32_t a46 = p5[ky * 32 + 11];
-          const int32_t a47 = p6[ky * 12 + 11];
-          acc_0_0 += a46 * a47;
-          const int32_t a48 = p6[ky * 12 + 47];
-          acc_0_1 += a46 * a48;
-          const int32_t a49 = p5[ky * 32 + 15];
-          acc_1_0 += a49 * a47;
-          acc_1_1 += a49 * a48;
-        }
-        const int32_t v0_0_0 = (utvm_mulhi(acc_0_0, utvm_opaque(1145324629)) + 88) >> 4;
-        const int32_t v0_0_1 = (utvm_mulhi(acc_0_1, utvm_opaque(1145324629)) + 88) >> 4;
-        const int32_t v0_1_0 = (utvm_mulhi(acc_1_0, utvm_opaque(1145324629)) + 88) >> 4;
-        const int32_t v0_1_1 = (utvm_mulhi(acc_1_1, utvm_opaque(1145324629)) + 88) >> 4;
-        const int8_t v1_0_0 = (int8_t)utvm_clamp_int32(v0_0_0, 5, 127);
-        const int8_t v1_0_1 = (int8_t)utvm_clamp_int32(v0_0_1, 5, 127);
-        const int8_t v1_1_0 = (int8_t)utvm_clamp_int32(v0_1_0, 5, 127);
-        const int8_t v1_1_1 = (int8_t)utvm_clamp_int32(v0_1_1, 5, 127);
-        const int32_t v2_0_0 =
-            (in0[y * 24 + x * 4 + c] * 1497966 + 7077888 + v1_0_0 * 1797559) >> 21;
-        const int32_t v2_0_1 =
-            (in0[y * 24 + x * 4 + c + 1] * 1497966 + 7077888 + v1_0_1 * 1797559) >> 21;
-        const int32_t v2_1_0 =
-            (in0[y * 24 + x * 4 + c + 4] * 1497966 + 7077888 + v1_1_0 * 1797559) >> 21;
-        const int32_t v2_1_1 =
-            (in0[y * 24 + x * 4 + c + 5] * 1497966 + 7077888 + v1_1_1 * 1797559) >> 21;
-        out0[y * 24 + x * 4 + c] = (int8_t)utvm_clamp_int32(v2_0_0, -128, 127);
-        out0[y * 24 + x * 4 + c + 1] = (int8_t)utvm_clamp_int32(v2_0_1, -128, 127);
-        out0[y * 24 + x * 4 + c + 4] = (int8_t)utvm_clamp_int32(v2_1_0, -128, 127);
-        out0[y * 24 + x * 4 + c + 5] = (int8_t)utvm_clamp_int32(v2_1_1, -128, 127);
-      }
-    }
+    tvmgen_residual_conv2x4_36_int8(lines, stream, in0 + y * 24, out0 + y * 24, 3);
   }
 }

@@ -18,9 +18,9 @@ const char tvmgen_residual_graph[] =
     "\"shape\": [\"list_shape\",[[1,6,6,4],[1,6,6,4]]],\n"
     "\"dltype\": [\"list_str\",[\"int8\",\"int8\"]],\n"
     "\"storage_id\": [\"list_int\",[0,1]],\n"
-    "\"storage_offset\": [\"list_int\",[96,240]],\n"
+    "\"storage_offset\": [\"list_int\",[192,336]],\n"
     "\"workspace_offset\": [\"list_int\",[0,0]],\n"
-    "\"workspace_bytes\": [\"list_int\",[0,96]]\n"
+    "\"workspace_bytes\": [\"list_int\",[0,192]]\n"
     "}\n"
     "}\n";
 /* clang-format on */

@@ -18,12 +18,12 @@ static int32_t tvmgen_residual_conv2d_0_packed(TVMValue *args, int *type_codes, 
   if (status != TVM_OK) {
     return status;
   }
-  status = TVMBackendAllocWorkspace(resource_handle, 96, &workspace);
+  status = TVMBackendAllocWorkspace(resource_handle, 192, &workspace);
   if (status != TVM_OK) {
     return status;
   }
   tvmgen_residual_conv2d_0(TVMBackendTensorData(args, 0), TVMBackendTensorData(args, 1), workspace);
-  return TVMBackendFreeWorkspace(resource_handle, workspace, 96);
+  return TVMBackendFreeWorkspace(resource_handle, workspace, 192);
 }
 
 /* clang-format off */

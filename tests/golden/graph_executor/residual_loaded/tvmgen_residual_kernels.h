@@ -7,8 +7,7 @@
 
 #include <stdint.h>
 
-void tvmgen_residual_conv2d_0(const int8_t *restrict in0, const int8_t *restrict conv2d_0_weight,
-                              const int32_t *restrict conv2d_0_bias, int8_t *restrict out0,
-                              void *restrict workspace);
+void tvmgen_residual_conv2d_0(const int8_t *restrict in0, const int32_t *restrict conv2d_0_stream,
+                              int8_t *restrict out0, void *restrict workspace);
 
 #endif

@@ -1,0 +1,172 @@
+"""A convolution or dense layer as line buffer and register blocks: the whole kernel.
+
+In: an unscheduled kernel, the module's constants. Out: the kernel that fills a line buffer for each
+row of results and invokes micro functions on it, with these and its new constants; or None where
+the kernel is not of that kind. Columns and filters that do not fill a block go through smaller
+blocks of the same making.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import Buffer, Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
+from utvm.ir.rewrite import simplify_body, substitute_expr
+from utvm.schedule.conv_block import Block, BlockBuilder
+from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row
+from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
+from utvm.schedule.window_layout import WindowLayout, window_layout
+
+CHUNK_COLUMNS = 16
+"""Results of a 1x1 convolution for which the line buffer is filled at a time."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scheduled:
+    """A kernel, the micro functions that it invokes, and constants by name."""
+
+    function: Function
+    micros: tuple[Function, ...] = ()
+    constants: Mapping[str, Array] | None = None
+
+
+@dataclass(frozen=True)
+class ConvSchedule:
+    """The knobs: pixels and filters of a block, int16 weights, steps per turn of the loop."""
+
+    pixels: int = 2
+    filters: int = 4
+    wide: bool = False
+    steps: int = 4
+
+
+def schedule_conv(
+    function: Function, constants: Mapping[str, Array], schedule: ConvSchedule
+) -> Scheduled | None:
+    """The kernel in register blocks, or None."""
+    w = read_weighted_sum(function, constants)
+    if w is None or w.variables.get("c") is None:
+        return None
+    return _Kernel(w, constants, schedule).build()
+
+
+@dataclass
+class _Kernel:
+    w: WeightedSum
+    constants: Mapping[str, Array]
+    schedule: ConvSchedule
+
+    def build(self) -> Scheduled | None:
+        w = self.w
+        whole_rows = w.rows > 1 or w.window != (1, 1)
+        chunk = w.columns if whole_rows else min(w.columns, CHUNK_COLUMNS)
+        layout = window_layout(w, chunk)
+        pixels = min(self.schedule.pixels, w.columns)
+        blocks = self._blocks(layout, pixels)
+        if blocks is None:
+            return None
+        micros: list[Function] = [block.micro for block in blocks]
+        if layout.grouped:
+            micros.append(expand_micro(w, layout))
+        n, y, first = Var("n"), Var("y"), Var("first")
+
+        def part(begin: Expr, columns: int) -> tuple[Stmt, ...]:
+            calls = [c for b in blocks for c in self._calls(b, layout, begin, columns)]
+            return (*fill_row(w, layout, n, y, begin, columns), *calls)
+
+        full, rest = divmod(w.columns, chunk)
+        row: tuple[Stmt, ...] = part(first * chunk, chunk)
+        row = (loop(first, full, *row),)
+        if rest:
+            row += part(Imm(full * chunk), rest)
+        body = (loop(y, w.rows, *row),)
+        body = (loop(n, w.image[0], *fill_once(w, layout), *body),)
+        return self._scheduled(simplify_body(body), layout, blocks, tuple(micros))
+
+    def _blocks(self, layout: WindowLayout, pixels: int) -> list[_Part] | None:
+        """Blocks that cover all filters: whole ones, then those that are left; for the pixels of a
+        block, and for single pixels if they do not divide the columns."""
+        s, w = self.schedule, self.w
+        width = min(s.filters if pixels > 1 else 2 * s.filters, w.filters)
+        parts: list[_Part] = []
+        whole = w.filters - w.filters % width
+        for first, filters in ((0, whole), (whole, w.filters - whole)):
+            if filters == 0:
+                continue
+            size = min(width, filters)
+            name = f"{w.function.name}_stream{'_tail' if first else ''}"
+            for p in dict.fromkeys((pixels, 1)):
+                if p != pixels and w.columns % pixels == 0:
+                    continue
+                block = Block(p, size, s.wide, s.steps)
+                builder = BlockBuilder(w, layout, block, first, filters, self.constants)
+                built = builder.build()
+                if built is None:
+                    return None
+                parts.append(_Part(p, pixels, builder, *built, name))
+        return parts
+
+    def _calls(self, part: _Part, layout: WindowLayout, begin: Expr, columns: int) -> list[Invoke]:
+        """Runs a part on ``columns`` results from ``begin`` on: all whole blocks, or the rest."""
+        whole = columns - columns % part.most
+        start, count = (
+            (0, whole // part.most) if part.pixels == part.most else (whole, columns - whole)
+        )
+        if count == 0:
+            return []
+        w = self.w
+        stream = Buffer(part.name, DType.INT32, (len(part.stream),), "const")
+        pointers = [
+            Pointer(buffer_of(layout), Imm(start * layout.step * layout.column)),
+            Pointer(stream, Imm(0)),
+        ]
+        results: list[Pointer] = []
+        for operand in part.builder.operands.values():
+            offset = operand.outer
+            if operand.column:
+                offset = offset + (begin + Imm(start)) * operand.column
+            names = {w.variables.get("n", "n"): Var("n"), w.variables.get("y", "y"): Var("y")}
+            offset = substitute_expr(offset, names)
+            pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
+            (results if operand.buffer.scope == "output" else pointers).append(pointer)
+        return [Invoke(part.micro.name, (*pointers, *results), (Imm(count),))]
+
+    def _scheduled(
+        self,
+        body: tuple[Stmt, ...],
+        layout: WindowLayout,
+        parts: list[_Part],
+        micros: tuple[Function, ...],
+    ) -> Scheduled:
+        streams = {part.name: part.stream for part in parts}
+        tables = {
+            o.buffer.name: o.buffer
+            for part in parts
+            for o in part.builder.operands.values()
+            if o.buffer.scope == "const"
+        }
+        constants = [Buffer(n, DType.INT32, (len(data),), "const") for n, data in streams.items()]
+        declared = {b.name: b for b in self.w.function.constants}
+        function = replace(
+            self.w.function,
+            body=body,
+            workspace=(buffer_of(layout),),
+            constants=(*constants, *(declared[name] for name in tables)),
+        )
+        return Scheduled(function, micros, streams)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Blocks of ``pixels`` columns; whole blocks have ``most``."""
+
+    pixels: int
+    most: int
+    builder: BlockBuilder
+    micro: Function
+    stream: np.ndarray
+    name: str

@@ -1,0 +1,129 @@
+"""Filling the line buffer of a convolution: bytes of the image become int16, once per row.
+
+In: the geometry of a weighted sum and the layout of its buffer. Out: statements that fill the
+buffer for one row of results, and the micro function that expands bytes. Rows and columns outside
+of the image hold the padding value; columns are written once, since no row changes them.
+"""
+
+from __future__ import annotations
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import (
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Expr,
+    For,
+    Function,
+    If,
+    Imm,
+    Invoke,
+    Let,
+    Load,
+    Pointer,
+    Stmt,
+    Store,
+    Var,
+    all_of,
+    loop,
+)
+from utvm.ir.rewrite import simplify_body
+from utvm.schedule.weighted_sum import WeightedSum
+from utvm.schedule.window_layout import WindowLayout
+
+I16 = DType.INT16
+_COUNT, _PIXEL, _GROUP = Var("count"), Var("pixel"), Var("group")
+_MOST_GROUPS = 4
+
+
+def buffer_of(layout: WindowLayout) -> Buffer:
+    return Buffer("lines", I16, (layout.elements,), "workspace")
+
+
+def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
+    """Pixels of ``depth`` bytes, a multiple of four, become int16 in columns of the buffer."""
+    groups = w.depth // 4
+    unroll = next(n for n in range(_MOST_GROUPS, 0, -1) if groups % n == 0)
+    stride = _column_stride(w) * w.depth
+    source = Buffer("x", DType.INT8, (w.depth,), "input")
+    lines = Buffer("lines", I16, (w.depth,), "output")
+    body: list[Stmt] = []
+    for g in range(unroll):
+        word = Var(f"word_{g}")
+        at = _GROUP * 4 + 4 * g
+        body.append(Let(word, Load(source, (_PIXEL * stride + at,), 4)))
+        for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
+            index = _PIXEL * layout.column + (at + 2 * half)
+            body.append(Store(lines, (index,), Call(name, (word,), DType.INT32), 2))
+    inner = For(_GROUP, Imm(0), Imm(groups), tuple(body), unroll, parallel=True)
+    about = f"{w.depth} bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3."
+    return Function(
+        f"expand_{w.depth}",
+        (source,),
+        (lines,),
+        simplify_body((For(_PIXEL, Imm(0), _COUNT, (inner,), parallel=True),)),
+        comment=(about,),
+        scalars=(_COUNT,),
+    )
+
+
+def _column_stride(w: WeightedSum) -> int:
+    """Columns of the image from one column of the buffer to the next."""
+    return w.strides[1] if w.window[1] == 1 else 1
+
+
+def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
+    """What stays for all rows: padding left and right, and elements of no use."""
+    if not w.padded and layout.column == w.window[0] * w.depth:
+        return ()
+    i = Var("fill")
+    store = Store(buffer_of(layout), (i,), Imm(w.padding, I16))
+    return (loop(i, layout.elements, store, parallel=True),)
+
+
+def fill_row(
+    w: WeightedSum, layout: WindowLayout, image: Expr, y: Expr, first: Expr, columns: int
+) -> tuple[Stmt, ...]:
+    """The rows of the windows of result row ``y``, from result column ``first`` on."""
+    kh, kw = w.window
+    filled = columns if kw == 1 else layout.columns
+    _, height, width, depth = w.image
+    ky = Var("ky")
+    row = y * w.strides[0] + ky * w.row_dilation - w.origin[0]
+    apart = _column_stride(w)
+    # The columns of the buffer that lie in the image.
+    begin = min(-(-w.origin[1] // apart), layout.columns)
+    end = min((width + w.origin[1] - 1) // apart + 1, layout.columns)
+    count = max(0, min(end - begin, filled))
+    if count == 0:
+        return ()
+    left = begin * apart - w.origin[1]
+    source = w.source.view(w.source.elements)
+    at = ((image * height + row) * width + first * w.strides[1] + left) * depth
+    to = Imm(begin * layout.column) + ky * depth
+    inside = _expand(w, layout, source, at, to, count)
+    last = (w.rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation - w.origin[0]
+    if w.origin[0] == 0 and last < height:
+        return (loop(ky, kh, *inside),)
+    pixel, element = Var("pixel"), Var("i")
+    index = to + pixel * layout.column + element
+    blank = Store(buffer_of(layout), (index,), Imm(w.padding, I16))
+    outside = loop(pixel, count, loop(element, depth, blank, parallel=True), parallel=True)
+    condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
+    return (loop(ky, kh, If(condition, inside, (outside,))),)
+
+
+def _expand(
+    w: WeightedSum, layout: WindowLayout, source: Buffer, at: Expr, to: Expr, count: int
+) -> tuple[Stmt, ...]:
+    """``count`` pixels of one row of the image."""
+    lines = buffer_of(layout)
+    if layout.grouped:
+        micro = expand_micro(w, layout).name
+        return (Invoke(micro, (Pointer(source, at), Pointer(lines, to)), (Imm(count),)),)
+    pixel, element = Var("pixel"), Var("i")
+    stride = _column_stride(w) * w.depth
+    value = Cast(I16, Load(source, (at + pixel * stride + element,)))
+    store = Store(lines, (to + pixel * layout.column + element,), value)
+    return (loop(pixel, count, loop(element, w.depth, store, parallel=True), parallel=True),)

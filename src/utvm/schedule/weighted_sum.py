@@ -1,0 +1,254 @@
+"""Reads the loops of a kernel that sums products of an image and constant weights.
+
+In: an unscheduled function of ``conv2d`` or ``dense``. Out: its geometry as numbers, or None where
+the kernel is of another kind (groups, dilated columns, floats, weights made at run time): then the
+schedules on loops serve it. Nothing is assumed about how the operator was written; strides and
+padding are read off the index expressions, so what is returned is what the loops mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import (
+    Alloc,
+    Binary,
+    Buffer,
+    Cast,
+    Expr,
+    For,
+    Function,
+    Imm,
+    Load,
+    Select,
+    Stmt,
+    Store,
+)
+from utvm.ir.rewrite import Linear, linear
+from utvm.schedule.primitives import extent, writes
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedSum:
+    """out[n, y, x, c] = epilogue(bias[c] + sum over ky, kx, i of image * weights).
+
+    ``image`` is [batch, height, width, depth], ``weights`` [filters, kh, kw, depth]. Rows and
+    columns count the results, ``origin`` is the padding above and to the left. ``variables`` names
+    the loop variables of n, y, x and c in ``epilogue``, where they were not simplified away.
+    """
+
+    function: Function
+    source: Buffer
+    image: tuple[int, int, int, int]
+    weights: Array
+    rows: int
+    columns: int
+    strides: tuple[int, int]
+    row_dilation: int
+    origin: tuple[int, int]
+    padding: int
+    bias: Expr
+    acc: Buffer
+    epilogue: tuple[Stmt, ...]
+    variables: Mapping[str, str]
+
+    @property
+    def filters(self) -> int:
+        return int(self.weights.shape[0])
+
+    @property
+    def depth(self) -> int:
+        return self.image[3]
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return int(self.weights.shape[1]), int(self.weights.shape[2])
+
+    @property
+    def padded(self) -> bool:
+        """Whether some window reaches out of the image."""
+        (kh, kw), (_, height, width, _) = self.window, self.image
+        top, left = self.origin
+        last_row = (self.rows - 1) * self.strides[0] + (kh - 1) * self.row_dilation
+        last_column = (self.columns - 1) * self.strides[1] + kw - 1
+        return top > 0 or left > 0 or last_row >= height or last_column >= width
+
+
+def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> WeightedSum | None:
+    """The geometry of a kernel, or None."""
+    if function.op not in ("conv2d", "dense"):
+        return None
+    stage = [s for s in function.body if writes((s,), "rows")]
+    rest = [s for s in function.body if s not in stage]
+    if len(rest) != 1 or len(stage) > 1:
+        return None
+    outer, body = _peel(rest[0], parallel=True)
+    if len(body) < 4 or not isinstance(body[0], Alloc) or not isinstance(body[1], Store):
+        return None
+    acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
+    inner, update = _peel(body[2], parallel=False)
+    product = _product(update, acc)
+    if product is None or {*outer, *inner} - {"n", "y", "x", "c", "ky", "r"}:
+        return None
+    if any(writes(epilogue, name) for name in (acc.name, "rows")):
+        return None
+    pixel, weight = product
+    data = constants.get(weight.buffer.name)
+    if data is None or (pixel.buffer.dtype, weight.buffer.dtype) != (DType.INT8, DType.INT8):
+        return None
+    parts = _Parts(initial, acc, tuple(epilogue))
+    reader = _Reader(function, outer, inner, pixel, weight, data, parts)
+    return reader.dense() if function.op == "dense" else reader.conv(stage)
+
+
+def _peel(stmt: Stmt, parallel: bool) -> tuple[dict[str, int], tuple[Stmt, ...]]:
+    """The extents of perfectly nested loops by name, and the body of the innermost."""
+    extents: dict[str, int] = {}
+    body: tuple[Stmt, ...] = (stmt,)
+    while len(body) == 1 and isinstance(body[0], For) and body[0].parallel == parallel:
+        loop = body[0]
+        extents[loop.var.name] = extent(loop)
+        body = loop.body
+    return extents, body
+
+
+def _product(body: tuple[Stmt, ...], acc: Buffer) -> tuple[Load, Load] | None:
+    """The two loads of ``acc = acc + int32(pixel) * int32(weight)``."""
+    if len(body) != 1 or acc.dtype is not DType.INT32:
+        return None
+    match body[0]:
+        case Store(
+            buffer,
+            _,
+            Binary("+", Load(previous), Binary("*", Cast(_, Load() as x), Cast(_, Load() as w))),
+        ) if buffer == previous == acc:
+            return x, w
+    return None
+
+
+def flat_form(buffer: Buffer, indices: tuple[Expr, ...]) -> Linear | None:
+    """The linear form of a flat offset."""
+    offset: Expr = Imm(0)
+    for size, index in zip(buffer.shape, indices, strict=True):
+        offset = offset * size + index
+    return linear(offset)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What stands around the sum."""
+
+    bias: Expr
+    acc: Buffer
+    epilogue: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _Reader:
+    """Loops outside and inside of the accumulator, the two loads and the weights."""
+
+    function: Function
+    outer: dict[str, int]
+    inner: dict[str, int]
+    pixel: Load
+    weight: Load
+    data: Array
+    parts: _Parts
+
+    def dense(self) -> WeightedSum | None:
+        """Rows of a matrix are the pixels of one image row."""
+        batch, depth = self.outer.get("n", 1), self.inner.get("r", 1)
+        filters = self.outer.get("c", 1)
+        if not self._forms_are({"n": depth, "r": 1}, {"c": depth, "r": 1}):
+            return None
+        return WeightedSum(
+            self.function,
+            self._input(self.pixel.buffer.name),
+            (1, 1, batch, depth),
+            self.data.reshape(filters, 1, 1, depth),
+            rows=1,
+            columns=batch,
+            strides=(1, 1),
+            row_dilation=1,
+            origin=(0, 0),
+            padding=0,
+            bias=self.parts.bias,
+            acc=self.parts.acc,
+            epilogue=self.parts.epilogue,
+            variables={"x": "n", "c": "c"},
+        )
+
+    def conv(self, stage: list[Stmt]) -> WeightedSum | None:
+        """Rows and columns of the image; one row of all pixels where 1x1 windows allow it."""
+        padding = _stage(stage[0]) if stage else (self.pixel.buffer.name, (0, 0), 0)
+        if padding is None:
+            return None
+        name, offsets, value = padding
+        source = self._input(name)
+        n, height, width, depth = source.shape
+        span, kh = self.inner.get("r", 1), self.inner.get("ky", 1)
+        if span % depth or offsets[1] % depth:
+            return None
+        kw, line = span // depth, self.pixel.buffer.shape[-1]
+        merged = not stage and line == n * height * width * depth and n * height > 1
+        form = flat_form(self.pixel.buffer, self.pixel.indices)
+        if form is None:
+            return None
+        steps = [divmod(form.coefficient(name), line) for name in ("y", "ky")]
+        column, rest = divmod(form.coefficient("x"), depth)
+        if rest or any(rest for _, rest in steps):
+            return None
+        (row, _), (dilation, _) = steps
+        image_bytes = self.pixel.buffer.elements // self.pixel.buffer.shape[0]
+        pixels = {"n": image_bytes, "y": row * line, "x": column * depth}
+        taps = {"ky": dilation * line, "r": 1}
+        per_filter = kh * span
+        if not self._forms_are(pixels | taps, {"c": per_filter, "ky": span, "r": 1}):
+            return None
+        filters = self.outer.get("c", 1)
+        n, height, width = (1, 1, n * height * width) if merged else (n, height, width)
+        return WeightedSum(
+            self.function,
+            source,
+            (n, height, width, depth),
+            self.data.reshape(filters, kh, kw, depth),
+            rows=self.outer.get("y", 1),
+            columns=self.outer.get("x", 1),
+            strides=(row or 1, column or 1),
+            row_dilation=dilation or 1,
+            origin=(offsets[0], offsets[1] // depth),
+            padding=value,
+            bias=self.parts.bias,
+            acc=self.parts.acc,
+            epilogue=self.parts.epilogue,
+            variables={name: name for name in ("n", "y", "x", "c")},
+        )
+
+    def _input(self, name: str) -> Buffer:
+        return next(b for b in self.function.inputs if b.name == name)
+
+    def _forms_are(self, pixel: dict[str, int], weight: dict[str, int]) -> bool:
+        """Whether both loads are linear with exactly these coefficients and no constant."""
+        loops = {**self.outer, **self.inner}
+        for load, wanted in ((self.pixel, pixel), (self.weight, weight)):
+            terms = {k: c for k, c in wanted.items() if k in loops and c}
+            if flat_form(load.buffer, load.indices) != Linear(0, tuple(sorted(terms.items()))):
+                return False
+        return True
+
+
+def _stage(stmt: Stmt) -> tuple[str, tuple[int, int], int] | None:
+    """Of the copy that pads rows: what it copies, elements above and to the left, the value."""
+    _, body = _peel(stmt, parallel=True)
+    match body:
+        case (Store(_, _, Select(_, Load(source, (_, y, x)), Imm(value=int(value)))),):
+            above, left = linear(y), linear(x)
+            if above is not None and left is not None:
+                return source.name, (-above.constant, -left.constant), value
+    return None

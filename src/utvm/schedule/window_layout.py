@@ -1,0 +1,80 @@
+"""How the windows of a convolution lie in a line buffer, and its weights in one stream.
+
+The line buffer holds one column of the padded image after the other, each with its kh rows of one
+window height as int16: a window, kw columns wide, is contiguous, whatever its height. Four bytes
+become two words by SXTB16, bytes 0 and 2 in the first and 1 and 3 in the second; that order is kept
+and the weights follow it, so that nothing is shuffled at run time.
+
+    columns:  x0: [row 0: c0 c2 c1 c3 ...][row 1: ...][row 2: ...]   x1: [row 0: ...] ...
+
+The stream holds, per block of filters and in order of use: biases, weights, and what the rescale
+needs per filter. So a kernel reads its constants through one pointer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from utvm.schedule.weighted_sum import WeightedSum
+
+Words = npt.NDArray[np.int32]
+_GROUP = np.array([0, 2, 1, 3])
+
+
+@dataclass(frozen=True)
+class WindowLayout:
+    """``column`` is the int16 elements of a column in the buffer, even, with those of no use;
+    ``columns`` how many columns the buffer holds; ``step`` is from one window to the next.
+    """
+
+    column: int
+    columns: int
+    step: int
+    grouped: bool
+
+    @property
+    def elements(self) -> int:
+        return self.column * self.columns
+
+
+def window_layout(w: WeightedSum, columns: int) -> WindowLayout:
+    """The line buffer for ``columns`` results side by side."""
+    kh, kw = w.window
+    used = kh * w.depth
+    step = 1 if kw == 1 else w.strides[1]
+    return WindowLayout(used + used % 2, (columns - 1) * step + kw, step, w.depth % 4 == 0)
+
+
+def taps_in_order(w: WeightedSum, layout: WindowLayout) -> npt.NDArray[np.int16]:
+    """The weights [filters, taps] in the order of the line buffer, zeros where it has no use."""
+    filters = w.filters
+    kh, kw = w.window
+    columns = np.moveaxis(w.weights, 2, 1).reshape(filters, kw, kh * w.depth).astype(np.int16)
+    if layout.grouped:
+        grouped = columns.reshape(filters, kw, -1, 4)[..., _GROUP]
+        columns = grouped.reshape(filters, kw, -1)
+    spare = layout.column - columns.shape[2]
+    return np.pad(columns, ((0, 0), (0, 0), (0, spare))).reshape(filters, -1)
+
+
+def pack_words(taps: npt.NDArray[np.int16], wide: bool) -> Words:
+    """One block's weights [filters, taps] as words [steps, words].
+
+    ``wide``: a word is two taps of one filter. Else it is two taps of two filters, as bytes a0 b0
+    a1 b1, so that SXTB16 gives those of a and, rotated by 8, those of b.
+    """
+    filters, count = taps.shape
+    pairs = taps.reshape(filters, count // 2, 2).astype(np.int64)
+    if wide:
+        words = (pairs[..., 0] & 0xFFFF) | (pairs[..., 1] & 0xFFFF) << 16
+        return _words(words.T)
+    even = np.pad(pairs, ((0, filters % 2), (0, 0), (0, 0))) & 0xFF
+    a, b = even[0::2], even[1::2]
+    return _words((a[..., 0] | b[..., 0] << 8 | a[..., 1] << 16 | b[..., 1] << 24).T)
+
+
+def _words(values: npt.NDArray[np.int64]) -> Words:
+    return np.ascontiguousarray(values).astype(np.uint32).view(np.int32)
