@@ -38,14 +38,16 @@ def start_child(
     stdout: Stream = subprocess.DEVNULL,
     stderr: Stream = subprocess.DEVNULL,
     own_group: bool = True,
+    inherited: tuple[int, ...] = (),
 ) -> Child:
     """Starts ``command``, in a session and process group of its own unless told otherwise.
 
-    A program in our group gets what is typed at the terminal, Ctrl-C included. Callers hold
-    interrupts (support/interrupts.py) until they can undo the start.
+    A program in our group gets what is typed at the terminal, Ctrl-C included. It has the files
+    ``inherited`` open, besides the standard ones. Callers hold interrupts (support/interrupts.py)
+    until they can undo the start.
     """
 
-    def start(command: Sequence[str], inherited: tuple[int, ...] = ()) -> Child:
+    def start(command: Sequence[str], inherited: tuple[int, ...]) -> Child:
         return subprocess.Popen(
             command,
             cwd=folder,
@@ -58,13 +60,14 @@ def start_child(
         )
 
     if sys.platform != "linux" or not sys.executable:
-        return start(command)
+        return start(command, inherited)
     reader, writer = os.pipe()
     with open(reader, "rb") as failure:
         try:
             # -I -S: neither the caller's environment nor site packages have a say in this.
             launcher = (sys.executable, "-I", "-S", str(LAUNCHER), str(writer), str(os.getpid()))
-            child = _starter(os.getpid()).submit(start, (*launcher, *command), (writer,)).result()
+            files = (*inherited, writer)
+            child = _starter(os.getpid()).submit(start, (*launcher, *command), files).result()
         finally:
             os.close(writer)
         errno = failure.read()

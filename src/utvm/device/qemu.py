@@ -3,16 +3,19 @@
 In: a program, its board and target, and the input stream. Out: the output stream and what was
 said on the console. Streams and console go through semihosting, in a private folder. A fault, a
 lock-up, an exit status, a QEMU that dies or a program that does not end is a ``DeviceError``; a
-QEMU that is not installed is a ``ToolchainError``. QEMU never outlives the call.
+QEMU that is not installed is a ``ToolchainError``. QEMU never outlives the call. For debuggers the
+same machine starts halted, and listens on a socket.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from utvm.device.child import Child, end_child, start_child
 from utvm.device.elf import ElfImage
@@ -34,7 +38,6 @@ _EXIT_FAULT = 70  # how the start-up code of a port ends the program after a fau
 _FAULT = re.compile(r"utvm: fault(?P<overflow>: stack overflow)?(?: at pc 0x(?P<pc>[0-9a-f]{8}))?")
 _CONSOLE_BYTES = 64 << 10  # the end is kept: errors come last
 _OUTPUT_BYTES = 1 << 30
-_ORPHAN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,8 @@ def run_qemu(
     with tempfile.TemporaryDirectory(prefix="utvm-qemu-") as scratch:
         folder = Path(scratch)
         (folder / "utvm_in.bin").write_bytes(stream)
-        command = [
-            *(program, "-M", board.qemu_machine, *board.qemu_arguments),
-            *("-nographic", "-monitor", "none", "-serial", "none"),
-            *("-semihosting-config", "enable=on,target=native"),
-            *("-kernel", str(image.path.resolve())),
-        ]
-        with _started(command, folder, board, timeout_seconds) as process:
+        command = _command(program, image, board)
+        with _started(command, folder, board) as process:
             console = _follow(process, board, timeout_seconds)
         if process.returncode != 0:
             raise _failure(process.returncode, console, image, board)
@@ -83,10 +81,59 @@ def run_qemu(
         return QemuResult(output.read_bytes() if output.exists() else b"", console)
 
 
+def _command(program: str, image: ElfImage, board: Board) -> list[str]:
+    return [
+        *(program, "-M", board.qemu_machine, *board.qemu_arguments),
+        *("-nographic", "-monitor", "none", "-serial", "none"),
+        *("-semihosting-config", "enable=on,target=native"),
+        *("-kernel", str(image.path.resolve())),
+    ]
+
+
 @contextmanager
-def _started(
-    command: list[str], folder: Path, board: Board, timeout_seconds: float
-) -> Iterator[Child]:
+def halted_qemu(
+    image: ElfImage, board: Board, target: Target, folder: Path, console: IO[bytes] | None
+) -> Iterator[Path]:
+    """``image`` before its first instruction; yields the socket where the GDB stub listens.
+
+    Semihosting works in ``folder``. What the program says goes to ``console``, or to where our own
+    output goes. QEMU ends with the block.
+    """
+    path = folder / "gdb.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        # QEMU gets a socket that listens already: who connects at once is not too early.
+        stub = f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"
+        command = [
+            *_command(find_qemu(target), image, board),
+            *("-S", "-chardev", stub, "-gdb", "chardev:gdb"),
+        ]
+        with interrupts_held() as release:
+            try:
+                process = start_child(
+                    command,
+                    folder=folder,
+                    stdout=console,
+                    stderr=console,
+                    inherited=(listener.fileno(),),
+                )
+            except OSError as error:
+                raise _cannot_start(error, board) from error
+            try:
+                listener.close()
+                release()
+                yield path
+            finally:
+                end_child(process)
+
+
+def _cannot_start(error: OSError, board: Board) -> DeviceError:
+    return DeviceError("QEMU cannot be started", where=board.name, found=error.strerror or "")
+
+
+@contextmanager
+def _started(command: list[str], folder: Path, board: Board) -> Iterator[Child]:
     """QEMU as a process group of its own, which is gone when the block is left."""
     with interrupts_held() as release:
         try:
@@ -94,33 +141,26 @@ def _started(
                 command, folder=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
             )
         except OSError as error:
-            raise DeviceError(
-                "QEMU cannot be started", where=board.name, found=error.strerror or ""
-            ) from error
+            raise _cannot_start(error, board) from error
         try:
             release()
-            _limit(process.pid, timeout_seconds)
+            _limit_files(process.pid)
             yield process
         finally:
             end_child(process)
 
 
-def _limit(pid: int, timeout_seconds: float) -> None:
-    """Limits that outlive us: a killed utvm leaves no QEMU that runs, or writes, for ever."""
+def _limit_files(pid: int) -> None:
+    """A program can't fill the disk: the system ends what writes more."""
     if sys.platform != "linux":
         return
     import resource  # of this system only
 
-    seconds = int(timeout_seconds) + _ORPHAN_SECONDS
-    limits = ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_FSIZE, _OUTPUT_BYTES))
-    for kind, limit in limits:
-        # A process that has ended needs no limit; one that the system holds to less keeps that.
-        hard = resource.getrlimit(kind)[1]
-        value = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        try:
-            resource.prlimit(pid, kind, (value, value))
-        except ProcessLookupError:
-            return
+    # A process that has ended needs no limit; one that the system holds to less keeps that.
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    limit = _OUTPUT_BYTES if hard == resource.RLIM_INFINITY else min(_OUTPUT_BYTES, hard)
+    with contextlib.suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))
 
 
 def _follow(process: Child, board: Board, timeout_seconds: float) -> str:
