@@ -22,6 +22,7 @@ COMMANDS = {
     "run": ("run", "Compile a model, run it on a device, show outputs and cost."),
     "inspect": ("inspect", "Show operators, support, MACs, exact flash and RAM of a model."),
     "compile": ("compile", "Compile a model to a bundle of C sources (folder or .tar)."),
+    "debug": ("debug", "Open gdb on a running model, stopped at an operator."),
     "targets": ("targets", "List the processors that utvm compiles for."),
     "boards": ("boards", "List the boards that utvm knows."),
     "doctor": ("doctor", "Check toolchains, emulator and cache."),
