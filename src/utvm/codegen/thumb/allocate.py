@@ -1,0 +1,163 @@
+"""Scheduling and register allocation together: which values go to the stack, who lives where.
+
+In: a program over virtual registers. Out: its blocks in their final order, and a real register for
+each virtual one. Values are spilled whole (stored where they are written, loaded where they are
+read), the cheapest first: what lives through an inner loop without use there costs least. More is
+spilled as long as the schedules that this makes possible are worth it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from utvm.codegen.thumb.flow import live_in, live_out
+from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, real
+from utvm.codegen.thumb.schedule import Scheduled, schedule
+from utvm.codegen.thumb.spill import Spills, spill_costs, with_spills
+from utvm.target.pipeline import Pipeline
+
+REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
+_TRIES = 2  # values spilled beyond those that must be, to see whether it pays
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """``colors`` by virtual register; ``slots``: words on the stack; ``cycles`` of one call, as
+    far as the numbers of rounds are known."""
+
+    program: Program
+    colors: Mapping[int, int]
+    slots: int
+    cycles: int
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """The registers that compete where there are too few."""
+
+    crowd: frozenset[int]
+
+
+def allocate(program: Program, pipeline: Pipeline) -> Allocation:
+    """The cheapest allocation found."""
+    return _Allocator(program, pipeline).run()
+
+
+class _Allocator:
+    def __init__(self, program: Program, pipeline: Pipeline) -> None:
+        self.program, self.pipeline = program, pipeline
+        self.known: dict[object, Scheduled] = {}
+        self.costs = spill_costs(program.blocks)
+        self.crossing = frozenset().union(*live_out(program.blocks))
+
+    def run(self) -> Allocation:
+        spills = Spills()
+        best: Allocation | None = None
+        tries = 0
+        while True:
+            result, origins = self._attempt(spills)
+            if isinstance(result, Allocation):
+                tries += 1
+                if best is None or result.cycles < best.cycles:
+                    best, tries = result, 0
+                crowd = self._crowd(result.program)
+            else:
+                crowd = result.crowd
+            victim = self._cheapest(crowd, spills, origins)
+            if victim is None or (best is not None and tries > _TRIES):
+                break
+            spills = spills.with_(victim, crosses=victim in self.crossing)
+        if best is None:
+            raise NotSelectableError("more values at once than registers")
+        return best
+
+    def _cheapest(
+        self, crowd: frozenset[int], spills: Spills, origins: Mapping[int, int]
+    ) -> int | None:
+        """Whom to spill next; what was loaded once per block is loaded at each use only in need."""
+        costs: dict[int, int] = {}
+        for register in crowd:
+            origin = origins.get(register, register)
+            if origin in self.costs and origin not in spills.by_use:
+                by_use = origin in spills.by_block or origin not in self.crossing
+                costs[origin] = (4 if by_use else 1) * self.costs[origin]
+        return min(costs, key=lambda r: (costs[r], r), default=None)
+
+    def _crowd(self, program: Program) -> frozenset[int]:
+        """What lives through the block that costs most."""
+        blocks = program.blocks
+        outs = live_out(blocks)
+        weights = [block.weight * len(block.insts) for block in blocks]
+        at = weights.index(max(weights))
+        return live_in(blocks[at], outs[at]) & outs[at]
+
+    def _attempt(self, spills: Spills) -> tuple[Allocation | _Failure, Mapping[int, int]]:
+        program, slots, origins = with_spills(self.program, spills)
+        outs = live_out(program.blocks)
+        blocks: list[Block] = []
+        cycles = 0
+        for block, out in zip(program.blocks, outs, strict=True):
+            found = self._schedule(block, out)
+            cycles += found.cycles * block.weight
+            blocks.append(replace(block, insts=list(found.insts)))
+        program = replace(program, blocks=tuple(blocks))
+        colors = color(program)
+        if isinstance(colors, _Failure):
+            return colors, origins
+        return Allocation(program, colors, slots, cycles), origins
+
+    def _schedule(self, block: Block, out: frozenset[int]) -> Scheduled:
+        mentioned = {r for inst in block.insts for r in (*inst.uses, *inst.defs)}
+        limit = len(REGISTERS) - len(out - mentioned)
+        key = (tuple(block.insts), out & mentioned, limit)
+        if key not in self.known:
+            self.known[key] = schedule(block, out & mentioned, limit, self.pipeline)
+        return self.known[key]
+
+
+def color(program: Program) -> dict[int, int] | _Failure:
+    """A real register for each virtual one, or who competes. Greedy in the order of the text,
+    which is optimal for straight lines."""
+    neighbours, partners, order = _interference(program)
+    colors: dict[int, int] = {}
+    for register in sorted(order, key=lambda r: (r not in program.fixed, order[r])):
+        taken = {colors[n] for n in neighbours[register] if n in colors}
+        free = [c for c in REGISTERS if c not in taken]
+        if register in program.fixed:
+            free = [c for c in free if c == program.fixed[register]]
+        wished = [colors[p] for p in partners.get(register, ()) if p in colors]
+        if not free:
+            return _Failure(frozenset({register} | neighbours[register]))
+        colors[register] = next((c for c in wished if c in free), free[0])
+    return colors
+
+
+def _interference(
+    program: Program,
+) -> tuple[dict[int, set[int]], dict[int, list[int]], dict[int, int]]:
+    """Who lives at the same time as whom, who is copied to whom, and the order of first writes."""
+    neighbours: dict[int, set[int]] = {}
+    partners: dict[int, list[int]] = {}
+    order: dict[int, int] = {}
+    count = 0
+    for block, out in zip(program.blocks, live_out(program.blocks), strict=True):
+        live = set(out)
+        for inst in block.insts:
+            for register in real(inst.defs):
+                count += 1
+                order.setdefault(register, count)
+        for inst in reversed(block.insts):
+            written = real(inst.defs)
+            copied = inst.uses[0] if inst.op == "mov" else None
+            for register in written:
+                others = (live | set(written)) - {register, copied}
+                neighbours.setdefault(register, set()).update(others)
+                for other in others:
+                    neighbours.setdefault(other, set()).add(register)
+            if copied is not None:
+                partners.setdefault(copied, []).append(written[0])
+                partners.setdefault(written[0], []).append(copied)
+            live -= set(inst.defs)
+            live |= set(real(inst.uses))
+    return neighbours, partners, order

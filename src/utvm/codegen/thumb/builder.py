@@ -1,0 +1,93 @@
+"""Where selection puts instructions: the blocks so far, new registers, constants.
+
+A constant is made once per straight line; inside an innermost loop it is made before the loop. The
+allocator makes it again wherever keeping it would cost more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from utvm.codegen.thumb.isa import OPS, is_modified_immediate
+from utvm.codegen.thumb.machine import Block, Inst, Memory, NotSelectableError
+from utvm.target.target import Target
+
+CONSTANTS = ("movi", "mvni", "movw", "mov32")
+
+
+@dataclass
+class Builder:
+    """``block`` takes the next instruction. ``known`` holds the constants at hand; ``preheader``
+    is where those of an innermost loop go: a block and a position in it."""
+
+    target: Target
+    blocks: list[Block] = field(default_factory=lambda: [Block("0")])
+    names: dict[int, str] = field(default_factory=dict)
+    known: dict[int, int] = field(default_factory=dict)
+    preheader: tuple[Block, int] | None = None
+    registers: int = 0
+
+    @property
+    def block(self) -> Block:
+        return self.blocks[-1]
+
+    def begin(self, label: str, weight: int, comment: str = "") -> None:
+        """Starts the next block."""
+        self.blocks.append(Block(label, weight, [], comment))
+        self.known = {}
+
+    def new(self, name: str = "") -> int:
+        self.registers += 1
+        if name:
+            self.names[self.registers] = name.partition(".")[0]
+        return self.registers
+
+    def emit(
+        self,
+        op: str,
+        dest: int | None,
+        *uses: int,
+        imm: int | None = None,
+        shift: tuple[str, int] | None = None,
+    ) -> int:
+        """An instruction with one result, in ``dest`` or in a new register."""
+        self.require(OPS[op].feature)
+        result = self.new() if dest is None else dest
+        self.add(Inst(op, (result,), uses, imm, shift))
+        return result
+
+    def add(self, inst: Inst) -> None:
+        self.block.insts.append(inst)
+
+    def require(self, feature: str) -> None:
+        if not self.target.has(feature):
+            raise NotSelectableError(f"{self.target.name} has no {feature}")
+
+    def load(self, op: str, uses: tuple[int, ...], memory: Memory, dest: int | None) -> int:
+        result = self.new() if dest is None else dest
+        self.add(Inst(op, (result,), uses, memory=memory))
+        return result
+
+    def constant(self, value: int) -> int:
+        """A register with this constant; nobody may write it."""
+        word = value & 0xFFFFFFFF
+        if word not in self.known:
+            self.known[word] = self.new()
+            inst = constant_inst(self.known[word], word)
+            if self.preheader is None:
+                self.add(inst)
+            else:
+                block, at = self.preheader
+                block.insts.insert(at, inst)
+                self.preheader = (block, at + 1)
+        return self.known[word]
+
+
+def constant_inst(register: int, value: int) -> Inst:
+    """The one instruction (MOVW and MOVT count as one) that makes a constant."""
+    word = value & 0xFFFFFFFF
+    if is_modified_immediate(word):
+        return Inst("movi", (register,), imm=word)
+    if is_modified_immediate(~word):
+        return Inst("mvni", (register,), imm=~word & 0xFFFFFFFF)
+    return Inst("movw" if word < 1 << 16 else "mov32", (register,), imm=word)

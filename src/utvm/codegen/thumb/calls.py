@@ -1,0 +1,75 @@
+"""How each intrinsic of the loop IR becomes instructions: the table ``CALLS``.
+
+Packed intrinsics are one instruction of the same name; rounding high products are SMMULR where that
+is exact and SMULL with a rounding addition elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from utvm.codegen.thumb.machine import FLAGS, Inst, NotSelectableError
+from utvm.ir.dtype import DType
+from utvm.ir.loop import Expr, Imm
+
+if TYPE_CHECKING:
+    from utvm.codegen.thumb.values import Values
+
+Selection = Callable[["Values", tuple[Expr, ...], int | None], int]
+_INT32_MIN = DType.INT32.minimum
+
+
+def _plain(op: str, shift: tuple[str, int] | None = None) -> Selection:
+    """One instruction with the operands in order; the shift goes to the last of them."""
+
+    def select(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
+        uses = [values.value(arg) for arg in args]
+        return values.builder.emit(op, dest, *uses, shift=shift)
+
+    return select
+
+
+def _mulhi_rounding(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
+    """(ab + 2^30) >> 31, saturated. SMMULR is (ab + 2^31) >> 32, the same with one factor doubled,
+    which a literal below 2^30 can be."""
+    build = values.builder
+    build.require("dsp")
+    a, b = (args[1], args[0]) if isinstance(args[0], Imm) else args
+    if isinstance(b, Imm) and -(1 << 30) <= b.value < 1 << 30:
+        return build.emit("smmulr", dest, values.value(a), build.constant(2 * int(b.value)))
+    low, high = build.new(), build.new()
+    build.add(Inst("smull", (low, high), (values.value(a), values.value(b))))
+    build.add(Inst("addsi", (low, FLAGS), (low,), imm=1 << 30))
+    build.add(Inst("adci", (high,), (high, FLAGS), imm=0))
+    doubled = build.emit("qadd", None, high, high)
+    return build.emit("add", dest, doubled, low, shift=("lsr", 31))
+
+
+def _requantize_right(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
+    """The rounding product, less one where it is negative, shifted by one bit too few, plus one,
+    shifted once more: halves go away from zero."""
+    shift = args[2]
+    if not isinstance(shift, Imm):
+        raise NotSelectableError("requantize_right by a variable")
+    build = values.builder
+    high = _mulhi_rounding(values, args[:2], None)
+    away = build.emit("add", None, high, high, shift=("asr", 31))
+    if shift.value > 1:
+        away = build.emit("asri", None, away, imm=int(shift.value) - 1)
+    one_more = build.emit("addi", None, away, imm=1)
+    return build.emit("asri", dest, one_more, imm=1)
+
+
+CALLS: dict[str, Selection] = {
+    **{name: _plain(name) for name in ("smlad", "smladx", "smuad")},
+    **{f"smla{x}{y}": _plain(f"smla{x}{y}") for x in "bt" for y in "bt"},
+    **{name: _plain(name) for name in ("sxtb16", "uxtb16", "sadd16", "ssub16", "clz")},
+    "sxtb16_ror8": _plain("sxtb16", ("ror", 8)),
+    "uxtb16_ror8": _plain("uxtb16", ("ror", 8)),
+    "pkhbt": _plain("pkhbt", ("lsl", 16)),
+    "pkhtb": _plain("pkhtb", ("asr", 16)),
+    "mulhi": _plain("smmul"),
+    "mulhi_rounding": _mulhi_rounding,
+    "requantize_right": _requantize_right,
+}

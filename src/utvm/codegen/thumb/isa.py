@@ -1,0 +1,131 @@
+"""The Thumb-2 instructions that the back end knows, as a table.
+
+Per op: its kind for the timing model, what each used register is for, its text, and the feature of
+the target that it needs. Braces in the text: ``d``, ``e`` the results, ``a``, ``b``, ``c`` the
+used registers, ``i`` the immediate, ``l`` and ``h`` its halves, ``s`` the shift of the last
+operand, ``m`` the address, ``k`` the condition, ``t`` the target of a branch. Source: Armv7-M
+Architecture Reference Manual (DDI 0403), A7.7.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utvm.codegen.thumb.machine import Inst
+
+SIMPLE, ALU, EXTEND, SATURATE, MULTIPLY = "simple", "alu", "extend", "saturate", "multiply"
+LOAD, NARROW, STORE, BRANCH, LONG = "load", "narrow", "store", "branch", "long"
+NOTHING = "nothing"  # takes no time: the marks for parameters
+
+_SOURCE, _ACC = "source", "accumulator"
+
+
+@dataclass(frozen=True)
+class Op:
+    """``roles`` of the used registers: source, shifted, accumulator, address, data, flags."""
+
+    kind: str
+    text: str
+    roles: tuple[str, ...] = ()
+    feature: str = "thumb2"
+
+
+def _two(name: str) -> Op:
+    return Op(SIMPLE if name in ("add", "sub") else ALU, name + " {d}, {a}, {b}{s}", (_SOURCE,) * 2)
+
+
+def _mac(name: str, feature: str = "dsp") -> Op:
+    return Op(MULTIPLY, name + " {d}, {a}, {b}, {c}", (_SOURCE, _SOURCE, _ACC), feature)
+
+
+def _multiply(name: str, feature: str = "dsp") -> Op:
+    return Op(MULTIPLY, name + " {d}, {a}, {b}", (_SOURCE, _SOURCE), feature)
+
+
+def _extend(name: str, feature: str = "thumb2") -> Op:
+    return Op(EXTEND, name + " {d}, {a}{s}", (_SOURCE,), feature)
+
+
+_BY_NAME = {
+    **{name: _two(name) for name in ("add", "sub", "rsb", "and", "orr", "eor", "bic")},
+    **{name: _mac(name) for name in ("smlad", "smladx", "smmla")},
+    **{f"smla{x}{y}": _mac(f"smla{x}{y}") for x in "bt" for y in "bt"},
+    **{name: _mac(name, "thumb2") for name in ("mla", "mls")},
+    **{name: _multiply(name) for name in ("smuad", "smuadx", "smmul", "smmulr")},
+    **{f"smul{x}{y}": _multiply(f"smul{x}{y}") for x in "bt" for y in "bt"},
+    "mul": _multiply("mul", "thumb2"),
+    "smull": Op(MULTIPLY, "smull {d}, {e}, {a}, {b}", (_SOURCE, _SOURCE)),
+    **{name: _extend(name) for name in ("sxtb", "sxth", "uxtb", "uxth")},
+    **{name: _extend(name, "dsp") for name in ("sxtb16", "uxtb16")},
+    **{n: Op(EXTEND, n + " {d}, {a}, {b}", (_SOURCE,) * 2, "dsp") for n in ("sadd16", "ssub16")},
+    "pkhbt": Op(EXTEND, "pkhbt {d}, {a}, {b}{s}", (_SOURCE, "shifted"), "dsp"),
+    "pkhtb": Op(EXTEND, "pkhtb {d}, {a}, {b}{s}", (_SOURCE, "shifted"), "dsp"),
+    "qadd": Op(SATURATE, "qadd {d}, {a}, {b}", (_SOURCE,) * 2, "dsp"),
+    "ssat": Op(SATURATE, "ssat {d}, #{i}, {a}{s}", ("shifted",)),
+    "usat": Op(SATURATE, "usat {d}, #{i}, {a}{s}", ("shifted",)),
+    **{f"{n}i": Op(SIMPLE, n + " {d}, {a}, #{i}", (_SOURCE,)) for n in ("add", "sub")},
+    **{f"{n}i": Op(ALU, n + " {d}, {a}, #{i}", (_SOURCE,)) for n in ("rsb", "and", "orr", "eor")},
+    **{f"{n}i": Op(SIMPLE, n + " {d}, {a}, #{i}", (_SOURCE,)) for n in ("lsl", "lsr", "asr")},
+    **{n: Op(SIMPLE, n + " {d}, {a}, {b}", (_SOURCE,) * 2) for n in ("lsl", "lsr", "asr")},
+    "addsi": Op(SIMPLE, "adds {d}, {a}, #{i}", (_SOURCE,)),
+    "subsi": Op(SIMPLE, "subs {d}, {a}, #{i}", (_SOURCE,)),
+    "adci": Op(ALU, "adc {d}, {a}, #{i}", (_SOURCE, "flags")),
+    "clz": Op(ALU, "clz {d}, {a}", (_SOURCE,)),
+    "mov": Op(SIMPLE, "mov {d}, {a}", (_SOURCE,)),
+    "movi": Op(SIMPLE, "mov {d}, #{i}"),
+    "mvni": Op(ALU, "mvn {d}, #{i}"),
+    "movw": Op(SIMPLE, "movw {d}, #{i}"),
+    "mov32": Op(ALU, "movw {d}, #{l}\nmovt {d}, #{h}"),
+    "cmp": Op(ALU, "cmp {a}, {b}", (_SOURCE, _SOURCE)),
+    "cmpi": Op(ALU, "cmp {a}, #{i}", (_SOURCE,)),
+    "movc": Op(SIMPLE, "it {k}\nmov{k} {d}, {b}", (_SOURCE, _SOURCE, "flags")),
+    "movci": Op(SIMPLE, "it {k}\nmov{k} {d}, #{i}", (_SOURCE, "flags")),
+    "b": Op(BRANCH, "b{k} {t}", ("flags",)),
+    "params": Op(NOTHING, ""),
+}
+_LOADS = {"ldr": LOAD, "ldrb": NARROW, "ldrsb": NARROW, "ldrh": NARROW, "ldrsh": NARROW}
+OPS: dict[str, Op] = {
+    **_BY_NAME,
+    **{name: Op(kind, name + " {d}, {m}", ("address",) * 2) for name, kind in _LOADS.items()},
+    **{n: Op(STORE, n + " {a}, {m}", ("data", *("address",) * 2)) for n in ("str", "strb", "strh")},
+}
+
+CONDITIONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "!=": "ne"}
+UNSIGNED_CONDITIONS = {**CONDITIONS, "<": "lo", "<=": "ls", ">": "hi", ">=": "hs"}
+INVERSE = {
+    "lt": "ge", "ge": "lt", "gt": "le", "le": "gt", "eq": "ne", "ne": "eq",
+    "lo": "hs", "hs": "lo", "hi": "ls", "ls": "hi",
+}  # fmt: skip
+
+OFFSET_LOW, OFFSET_HIGH = -255, 4095
+POST_LIMIT = 255
+
+
+def offset_fits(offset: int) -> bool:
+    """Whether a single access takes this immediate offset."""
+    return OFFSET_LOW <= offset <= OFFSET_HIGH
+
+
+def is_modified_immediate(value: int) -> bool:
+    """Whether a data-processing instruction takes this 32-bit constant (A5.3.2)."""
+    word = value & 0xFFFFFFFF
+    low, second = word & 0xFF, word >> 8 & 0xFF
+    if word in (low, low * 0x00010001, second * 0x01000100, low * 0x01010101):
+        return True
+    # Eight bits, the highest of them set, anywhere above: no wrap around the word's end.
+    return word >> max(0, word.bit_length() - 8) << max(0, word.bit_length() - 8) == word
+
+
+def kind_of(inst: Inst) -> str:
+    """The kind that the timing rules see: a shifted second operand makes a plain sum an ALU op."""
+    kind = OPS[inst.op].kind
+    return ALU if kind == SIMPLE and inst.shift else kind
+
+
+def roles_of(inst: Inst) -> tuple[tuple[int, str], ...]:
+    """Each used register with what it is for."""
+    roles = OPS[inst.op].roles
+    pairs = [(use, roles[at]) for at, use in enumerate(inst.uses)]
+    if inst.shift and inst.op not in ("sxtb16", "uxtb16") and pairs:
+        pairs[-1] = (pairs[-1][0], "shifted")
+    return tuple(pairs)
