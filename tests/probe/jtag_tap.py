@@ -44,13 +44,15 @@ class Tap(Protocol):
         """A scan has ended with ``value`` in that register."""
 
 
+_ABORT, _DPACC, _APACC, _IDCODE = 0b1000, 0b1010, 0b1011, 0b1110
+_DP_BITS = {_ABORT: 35, _DPACC: 35, _APACC: 35, _IDCODE: 32}
+_ACKNOWLEDGED = 0b010  # "OK or fault"; this port never lets a probe wait
+
+
 class JtagDp:
     """The TAP of a debug port, B3.3 to B3.4. A bus that faults is seen in CTRL/STAT, not here."""
 
     instruction_bits = 4
-    _ABORT, _DPACC, _APACC, _IDCODE = 0b1000, 0b1010, 0b1011, 0b1110
-    _BITS = {_ABORT: 35, _DPACC: 35, _APACC: 35, _IDCODE: 32}
-    _ACKNOWLEDGED = 0b010  # "OK or fault"; this port never lets a probe wait
 
     def __init__(self, port: DebugRegisters, idcode: int) -> None:
         self._port, self._idcode = port, idcode
@@ -59,28 +61,28 @@ class JtagDp:
 
     def reset(self) -> None:
         """See ``Tap``."""
-        self.instruction = self._IDCODE
+        self.instruction = _IDCODE
 
     def data_bits(self) -> int:
         """See ``Tap``. Instructions that are not there select BYPASS."""
-        return self._BITS.get(self.instruction, 1)
+        return _DP_BITS.get(self.instruction, 1)
 
     def capture(self) -> int:
         """See ``Tap``."""
-        if self.instruction in (self._DPACC, self._APACC):
-            return self._result << 3 | self._ACKNOWLEDGED
-        return self._idcode if self.instruction == self._IDCODE else 0
+        if self.instruction in (_DPACC, _APACC):
+            return self._result << 3 | _ACKNOWLEDGED
+        return self._idcode if self.instruction == _IDCODE else 0
 
     def update(self, value: int) -> None:
         """See ``Tap``. An ABORT has nothing to abort: no transfer is ever under way."""
         read, address, data = value & 1, (value << 1) & 0b1100, value >> 3
-        if self.instruction == self._DPACC:
+        if self.instruction == _DPACC:
             if read:
                 # RDBUFF is zero in a JTAG-DP, and 0 has no register before DPIDR (B2.2.7).
                 self._result = self._port.read_dp(address) if address != 0xC else 0
             elif address:
                 self._port.write_dp(address, data)
-        elif self.instruction == self._APACC:
+        elif self.instruction == _APACC:
             if read:
                 self._result = self._port.read_ap(address)
             else:

@@ -28,6 +28,17 @@ _BUFFER_BYTES = 1 << 16
 _IDLE_SECONDS = 0.001  # how long the probe is silent before a running core goes on
 
 
+def bitbang_arguments(address: Path) -> tuple[str, ...]:
+    """OpenOCD's arguments for a probe behind the Unix socket ``address``."""
+    commands = (
+        "adapter driver remote_bitbang",
+        "remote_bitbang port 0",
+        f"remote_bitbang host {address}",
+        "transport select jtag",
+    )
+    return "-c", "; ".join(commands)
+
+
 class Pins:
     """What the bytes of the protocol do. ``quit`` is set once the probe has said goodbye."""
 
@@ -66,11 +77,12 @@ class Pins:
 
 
 class RemoteBitbang:
-    """The server; one probe at a time, as often as it comes. ``address`` is its socket."""
+    """The server; one probe at a time, as often as it comes. ``address`` is its socket,
+    ``port`` the target."""
 
     def __init__(self, port: DebugPort, folder: Path) -> None:
         taps = (JtagDp(port, CPU_IDCODE), BoundaryScan(BOUNDARY_IDCODE, BOUNDARY_BITS))
-        self._chain, self._port = ScanChain(taps), port
+        self.port, self._chain = port, ScanChain(taps)
         self.address = folder / "bitbang.sock"
         self.requests = 0  # bytes taken, for measurements
         self.failure: BaseException | None = None
@@ -83,13 +95,7 @@ class RemoteBitbang:
     @property
     def openocd(self) -> tuple[str, ...]:
         """What OpenOCD is told so that it takes this server for its probe."""
-        commands = (
-            "adapter driver remote_bitbang",
-            "remote_bitbang port 0",
-            f"remote_bitbang host {self.address}",
-            "transport select jtag",
-        )
-        return "-c", "; ".join(commands)
+        return bitbang_arguments(self.address)
 
     def __enter__(self) -> RemoteBitbang:
         self._thread.start()
@@ -119,10 +125,10 @@ class RemoteBitbang:
 
     def _talk(self, connection: socket.socket) -> None:
         """Answers one probe until it goes, or dies."""
-        pins = Pins(self._chain, self._port)
+        pins = Pins(self._chain, self.port)
         while not pins.quit and (ready := self._wait(connection, _IDLE_SECONDS)) is not False:
             if ready is None:
-                self._port.poll()
+                self.port.poll()
                 continue
             try:
                 requests = connection.recv(_BUFFER_BYTES)
