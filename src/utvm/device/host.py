@@ -7,48 +7,48 @@ the call, whatever ends it.
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from pathlib import Path
 
+from utvm.device.child import Child, child_ending, end_child, start_child
 from utvm.support.errors import DeviceError
+from utvm.support.interrupts import interrupts_held
 from utvm.support.text import printable
 
 
 def run_host(exe: Path, stdin: bytes, *, timeout_seconds: float = 600) -> bytes:
     """The standard output of ``exe``, fed with ``stdin``."""
-    try:
-        # run() kills the program when it leaves by an exception: a time-out or an interrupt.
-        done = subprocess.run(
-            [str(exe.resolve())],
-            input=stdin,
-            capture_output=True,
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeviceError(
-            f"the program did not end within {timeout_seconds:g} s",
-            where=exe.name,
-            hint="an endless loop, or too slow for this machine",
-        ) from error
-    except OSError as error:
-        raise DeviceError(
-            "the program cannot be started", where=exe.name, found=error.strerror or ""
-        ) from error
-    if done.returncode != 0:
-        raise DeviceError(_ending(done.returncode), where=exe.name, found=_last_line(done.stderr))
-    return done.stdout
+    with interrupts_held() as release:
+        try:
+            child = start_child(
+                [str(exe.resolve())],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+        except OSError as error:
+            raise DeviceError(
+                "the program cannot be started", where=exe.name, found=error.strerror or ""
+            ) from error
+        try:
+            release()
+            output, errors = child.communicate(stdin, timeout_seconds)
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(
+                f"the program did not end within {timeout_seconds:g} s",
+                where=exe.name,
+                hint="an endless loop, or too slow for this machine",
+            ) from error
+        finally:
+            end_child(child)
+    if child.returncode != 0:
+        raise DeviceError(_ending(child), where=exe.name, found=_last_line(errors))
+    return output
 
 
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"the program exited with status {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = str(-status)
-    return f"the program died of signal {name}"
+def _ending(child: Child) -> str:
+    how = child_ending(child, 0)
+    return f"the program {'died of' if how.startswith('signal') else 'exited with'} {how}"
 
 
 def _last_line(stderr: bytes) -> str:
