@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.crt.programs import needs_qemu
+from tests.device.test_qemu import SPIN, compiled, processes
 from utvm.device import child
 from utvm.device.child import child_ending, end_child, start_child
 from utvm.device.session import StreamClosedError
@@ -73,6 +74,22 @@ def test_children_die_when_we_are_killed(code: str) -> None:
     process, pid = start_killable(code)
     process.kill()
     process.communicate()
+    wait_for(lambda: not running(pid))
+
+
+@LINUX
+def test_a_run_on_qemu_dies_when_we_are_killed(tmp_path: Path) -> None:
+    needs_qemu(load_board("mps2_an386"))
+    program = compiled(SPIN, tmp_path)
+    code = "import sys; from pathlib import Path; from tests.device.test_qemu import run;"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code + "run(Path(sys.argv[1]))", str(program)],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+    )
+    wait_for(lambda: bool(processes(program)))
+    (pid,) = processes(program)
+    process.kill()
+    process.wait()
     wait_for(lambda: not running(pid))
 
 
