@@ -37,7 +37,7 @@ def test_boards(utvm: Utvm) -> None:
     assert list(listed) == list(list_boards())
     assert listed["emu_cortex_m4"]["memories"][0]["size_bytes"] == 4 << 20
     real = listed["nucleo_f746zg"]
-    assert (real["runs_here"], real["detail"]) == (False, "compiles; no transport yet")
+    assert (real["runs_here"], real["detail"]) == (False, "connected: by openocd, pyocd")
     assert (real["probe"], real["uart"]["tx"]) == ("st-link", "PD8")
     assert real["flash_command"][0] == "openocd"
 

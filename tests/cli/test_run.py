@@ -17,6 +17,7 @@ from tests.cli.conftest import Utvm
 
 KEYS = {
     *("model", "target", "board", "executor", "toolchain", "rows", "random_inputs", "outputs"),
+    "transport",
     *("matches", "max_abs_diff", "instructions", "cycles", "cycle_model", "macs", "flash_bytes"),
     *("ram_bytes", "stack_bytes", "operators", "compile_seconds"),
 }
@@ -68,10 +69,10 @@ def test_a_qemu_board_counts_nothing(utvm: Utvm, digits: Path, digits_rows: Path
 
 
 def test_a_real_board_is_refused_in_one_line(utvm: Utvm, digits: Path) -> None:
-    done = utvm("run", digits, "--board", "rpi_pico")
+    done = utvm("run", digits, "--board", "esp32c3")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
-    assert "rpi_pico: there is no transport to this board yet; hint: build it with" in done.err
-    assert "then openocd -f interface/cmsis-dap.cfg -f target/rp2040.cfg" in done.err
+    assert "esp32c3: there is no transport to this board yet; expected the table" in done.err
+    assert "hint: build it with utvm compile MODEL --board esp32c3 -o OUT and make" in done.err
 
 
 def test_report_for_people(utvm: Utvm, digits: Path, digits_rows: Path) -> None:

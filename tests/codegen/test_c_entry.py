@@ -72,7 +72,7 @@ def test_the_registry_names_the_functions() -> None:
     assert all(f'"{name}\\0"' in sources for name in program.functions.names)
     entry = compiled(NETWORKS["residual"](), "aot")
     assert entry.functions.names == ("tvmgen_residual___tvm_main__",)
-    assert entry_symbol(entry.module) == entry.functions.names[0]
+    assert entry_symbol("residual") == entry.functions.names[0]
     assert not [name for name in entry.functions.sources if name.endswith("_main.c")]
 
 

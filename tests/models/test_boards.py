@@ -14,7 +14,7 @@ from tests.crt.programs import needs_qemu
 from utvm.driver.build import build_model
 from utvm.driver.inspect import inspect_model
 from utvm.driver.load import load_model
-from utvm.driver.options import EXECUTORS, resolve_options
+from utvm.driver.options import EXECUTORS, resolve_options, resolve_run_options
 from utvm.driver.run import run_build
 from utvm.driver.tensors import compare, read_expected, read_inputs
 from utvm.support.errors import MemoryLimitError, UnsupportedError
@@ -73,14 +73,18 @@ def test_digits_fit_every_real_board(board: str) -> None:
     assert 0 < inspection.memory.ram.total < limits.memory("ram").size_bytes
 
 
-def test_a_real_board_says_what_to_do(tmp_path: Path) -> None:
+def test_a_program_that_runs_alone_is_for_flash_on_a_real_board(tmp_path: Path) -> None:
     model = load_model(DIGITS / "digits.tflite")
     build = build_model(model, resolve_options(board="nucleo_f746zg"), tmp_path)
-    with pytest.raises(UnsupportedError) as error:
+    with pytest.raises(UnsupportedError, match="nucleo_f746zg: a program that runs alone cannot"):
         run_build(build, read_inputs(DIGITS / "digits_test.npz", build.inputs))
+
+
+def test_a_real_board_says_what_to_do() -> None:
+    with pytest.raises(UnsupportedError) as error:
+        resolve_run_options(board="esp32c3")
     assert str(error.value) == (
-        "nucleo_f746zg: there is no transport to this board yet; hint: build it with"
-        " utvm compile MODEL --board nucleo_f746zg -o OUT and make -C OUT, then"
-        " openocd -f board/st_nucleo_f7.cfg"
-        " -c 'program OUT/standalone/model.elf verify reset exit'"
+        "esp32c3: there is no transport to this board yet; expected the table [debug] in its"
+        " board.toml, or --transport; hint: build it with utvm compile MODEL --board esp32c3 -o OUT"
+        " and make -C OUT, then esptool --chip esp32c3 elf2image OUT/standalone/model.elf"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from utvm.driver.connect import Device
 from utvm.driver.execute import RunReport
 from utvm.driver.inspect import Inspection, TensorLine
 from utvm.driver.load import Model
@@ -24,19 +25,25 @@ def run_json(report: RunReport) -> Json:
     return {
         **origin_json(build.model, build.options),
         "rows": run.rows,
+        "transport": str(build.options.transport),
         "random_inputs": report.random,
         "outputs": None if report.written is None else str(report.written),
         "matches": None if comparison is None else comparison.matches,
         "max_abs_diff": None if comparison is None else comparison.max_abs_diff,
         "instructions": run.instructions,
         "cycles": run.cycles,
-        "cycle_model": None if run.cycles is None else build.options.target.cycle_model,
+        "cycle_model": None if run.cycles is None else cycle_model(build.options),
         "macs": build.macs,
         **memory_json(build.memory),
         "stack_bytes": run.stack_bytes,
         "operators": [operator_json(operator) for operator in run.operators],
         "compile_seconds": round(build.compile_seconds, 3),
     }
+
+
+def cycle_model(options: BuildOptions) -> str | None:
+    """What the cycles are: modelled, or counted by the real board."""
+    return "device counter" if options.board.run == "probe" else options.target.cycle_model
 
 
 def inspect_json(inspection: Inspection) -> Json:
@@ -52,6 +59,18 @@ def inspect_json(inspection: Inspection) -> Json:
         "macs": None if build is None else build.macs,
         "fits": inspection.fits,
         **memory_json(inspection.memory),
+    }
+
+
+def device_json(device: Device) -> Json:
+    """``utvm rpc connect --json`` without a model."""
+    fault = device.fault
+    return {
+        "server": device.server,
+        **asdict(device.welcome),
+        "fault": None if fault is None else fault.text,
+        "statistics": asdict(device.statistics),
+        "function_statistics": [asdict(function) for function in device.functions],
     }
 
 

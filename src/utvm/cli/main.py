@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": ("inspect", "Show operators, support, MACs, exact flash and RAM of a model."),
     "compile": ("compile", "Compile a model to a bundle of C sources (folder or .tar)."),
     "debug": ("debug", "Open gdb on a running model, stopped at an operator."),
+    "rpc": ("rpc", "Serve a board over TCP, or connect to one that is served."),
     "targets": ("targets", "List the processors that utvm compiles for."),
     "boards": ("boards", "List the boards that utvm knows."),
     "doctor": ("doctor", "Check toolchains, emulator and cache."),

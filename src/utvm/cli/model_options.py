@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from utvm.driver.options import DEFAULT_TARGET, EXECUTORS
+from utvm.driver.options import DEFAULT_TARGET, EXECUTORS, SESSION_EXECUTORS
+from utvm.driver.transports import usages
 
 Function = Callable[..., Any]
 
@@ -38,12 +39,26 @@ def target_options(function: Function) -> Function:
 
 
 def executor_option(function: Function) -> Function:
-    """--executor."""
-    return click.option(
-        "--executor", type=click.Choice(EXECUTORS), default=EXECUTORS[0], show_default=True
-    )(function)
+    """--executor, of a program that runs alone."""
+    return _executor(EXECUTORS, function)
+
+
+def session_options(function: Function) -> Function:
+    """--executor and --transport."""
+    transport = click.option(
+        "--transport", metavar="T", help=f"Way to the device: {', '.join(usages())}."
+    )
+    loaded = click.option(
+        "--load-params", is_flag=True, help="Copy parameters to RAM at start (graph, host)."
+    )
+    return _executor(SESSION_EXECUTORS, transport(loaded(function)))
+
+
+def _executor(names: tuple[str, ...], function: Function) -> Function:
+    choice = click.Choice(names)
+    return click.option("--executor", type=choice, default=names[0], show_default=True)(function)
 
 
 def build_options(function: Function) -> Function:
-    """The target options and --executor."""
-    return target_options(executor_option(function))
+    """The target options, --executor and --transport."""
+    return target_options(session_options(function))

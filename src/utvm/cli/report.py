@@ -6,15 +6,20 @@ In: a finished run and a console. Out: text on the console. Nothing is decided h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 
 from utvm.cli.output import WIDE, bar, count, plain_table, ratio, size
+from utvm.driver.connect import Device
 from utvm.driver.execute import RunReport
 from utvm.driver.memory import Memory
+from utvm.driver.options import BuildOptions
 from utvm.driver.run import OperatorCost, Run
 from utvm.driver.tensors import ABSOLUTE_TOLERANCE, RELATIVE_TOLERANCE, Comparison
+from utvm.driver.transports import ALONE
 from utvm.ir.graph import Value
 from utvm.target.board import Board
 
@@ -31,7 +36,7 @@ def print_run(console: Console, report: RunReport, *, every_operator: bool) -> N
     run, build = report.run, report.build
     options = build.options
     console.print(
-        f"{build.model.path} on {options.board.title} ({options.target.name}), "
+        f"{build.model.path} on {options.board.title} ({options.target.name}), {_way(options)}"
         f"{options.toolchain.version()}; compiled in {build.compile_seconds:.1f} s",
         soft_wrap=True,
     )
@@ -49,6 +54,34 @@ def print_run(console: Console, report: RunReport, *, every_operator: bool) -> N
         print_comparison(console, report.comparison, run.rows)
     if report.written is not None:
         console.print(f"outputs written to {report.written}", soft_wrap=True)
+
+
+def print_device(console: Console, device: Device) -> None:
+    """What answers at a server."""
+    welcome, statistics = device.welcome, device.statistics
+    rate = welcome.cycles_per_second
+    counter = f"counter of {rate:,} Hz" if rate else "a counter of unknown speed, or none"
+    console.print(
+        f"{device.server}: RPC version {welcome.version}, {counter}, "
+        f"payloads of {count(welcome.payload_bytes)} bytes",
+        soft_wrap=True,
+    )
+    if device.fault is not None:
+        console.print(f"it has restarted after a fault: {device.fault.text}", soft_wrap=True)
+    table = plain_table("what", "now", right=("now",))
+    for name, value in asdict(statistics).items():
+        table.add_row(name.replace("_", " "), count(value))
+    console.print(table)
+    console.print()
+    functions = plain_table("function", "calls", "cycles", right=("function", "calls", "cycles"))
+    for index, function in enumerate(device.functions):
+        functions.add_row(str(index), count(function.calls), count(function.cycles))
+    console.print(functions)
+
+
+def _way(options: BuildOptions) -> str:
+    """How the device was reached, where that is not the ordinary way."""
+    return "" if options.transport == ALONE else f"{options.executor} over {options.transport}, "
 
 
 def print_outputs(console: Console, values: Sequence[Value], run: Run) -> None:
@@ -97,7 +130,9 @@ def print_operators(console: Console, run: Run, macs: int, *, every_operator: bo
 
     def add(name: str, source: str, cost: Cost, share: bool, style: str = "") -> None:
         cells = [name, source] if wide else [name]
-        part = bar((cost[0] or 0) / total, console) if share and total else ""
+        part: Text | str = ""
+        if share and total and cost[0] is not None:
+            part = bar(cost[0] / total, console)
         table.add_row(*cells, *_figures(*cost), part, style=style)
 
     for op in shown:
@@ -120,7 +155,9 @@ def _sum(operators: Sequence[OperatorCost]) -> Cost:
     if any(operator.cycles is None for operator in operators):
         return None, None, macs
     cycles = sum(operator.cycles or 0 for operator in operators)
-    return cycles, sum(operator.instructions or 0 for operator in operators), macs
+    counted = all(operator.instructions is not None for operator in operators)
+    instructions = sum(operator.instructions or 0 for operator in operators)
+    return cycles, instructions if counted else None, macs
 
 
 def _figures(cycles: int | None, instructions: int | None, macs: int) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from utvm.cli.output import progress, stdout_console
 from utvm.cli.report import print_run
 from utvm.cli.stages import stage_printer
 from utvm.driver.execute import RunRequest, execute
-from utvm.driver.options import resolve_options
+from utvm.driver.options import resolve_run_options
 
 
 @click.command("run")
@@ -36,6 +36,8 @@ def command(
     target: str | None,
     board: str | None,
     executor: str,
+    transport: str | None,
+    load_params: bool,
     toolchain: str | None,
     inputs: Path | None,
     expected: Path | None,
@@ -51,7 +53,8 @@ def command(
     arrays in<k> and out<k> is one invocation, and one file may serve as both. Without --input the
     inputs are random numbers, the same every time.
     """
-    options = resolve_options(target, board, executor, toolchain)
+    placed = "loaded" if load_params else "linked"
+    options = resolve_run_options(target, board, executor, toolchain, transport, placed)
     request = RunRequest(model, options, params, inputs, expected, output, keep)
     observe = stage_printer(print_after)
     with progress(enabled=print_after is None) as notify:

@@ -21,6 +21,7 @@ from utvm.codegen.packed import PACKED_PARAMETERS, packed_source
 from utvm.codegen.registry import registry_source
 from utvm.ir.loop import Module
 from utvm.ir.memory import MemoryPlan
+from utvm.support.text import identifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,9 @@ class SessionFunctions:
     arguments: int
 
 
-def entry_symbol(module: Module) -> str:
-    """The C name of the function that runs the whole network."""
-    return f"{prefix_of(module)}___tvm_main__"
+def entry_symbol(network: str) -> str:
+    """The C name of the function that runs the whole network of that name."""
+    return f"tvmgen_{identifier(network)}___tvm_main__"
 
 
 def kernel_functions(module: Module, plan: MemoryPlan) -> SessionFunctions:
@@ -72,7 +73,7 @@ def entry_functions(
     ``graph`` says which executor that is, ``loaded`` whether it loads its parameters.
     """
     prefix, title = prefix_of(module), title_of(module)
-    symbol, registry = entry_symbol(module), f"{prefix}_entry_registry"
+    symbol, registry = entry_symbol(module.name), f"{prefix}_entry_registry"
     header = f"{prefix}_entry.h"
     declared = "\n\n".join([
         wrap_arguments(f"int32_t {symbol}(", list(PACKED_PARAMETERS), ");", ""),
@@ -216,5 +217,7 @@ def _check(module: Module) -> list[str]:
 
 
 def _function(module: Module, lines: list[str]) -> str:
-    head = wrap_arguments(f"int32_t {entry_symbol(module)}(", list(PACKED_PARAMETERS), ") {", "")
+    head = wrap_arguments(
+        f"int32_t {entry_symbol(module.name)}(", list(PACKED_PARAMETERS), ") {", ""
+    )
     return "\n".join([head, *lines, "}", ""])

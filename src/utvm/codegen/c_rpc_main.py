@@ -18,7 +18,7 @@ DEFAULT_PAYLOAD_BYTES = 1024
 DEFAULT_BLOCKS = 32
 LOG_BYTES = 512
 MAX_ARGUMENTS = 16  # TVM_RPC_MAX_ARGUMENTS of rpc.h
-RPC_MEMORY = "memory"
+RPC_MEMORY = "tensor_memory"
 """The variable that is the memory for tensors and workspaces."""
 
 

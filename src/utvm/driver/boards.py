@@ -31,7 +31,9 @@ def all_boards() -> list[BoardState]:
 def board_state(board: Board) -> BoardState:
     """What can be done with ``board`` here."""
     if board.run == "probe":
-        return BoardState(board, False, "compiles; no transport yet")
+        ways = [name for name in ("openocd", "pyocd") if getattr(board.debug, name)]
+        detail = f"connected: by {', '.join(ways)}" if ways else "compiles; no transport yet"
+        return BoardState(board, False, detail)
     if board.run == "qemu":
         try:
             find_qemu(load_target(board.target))

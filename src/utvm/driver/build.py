@@ -2,30 +2,37 @@
 
 In: a model, options, and a folder of which this is the only user. Out: a ``Build`` with everything
 known about the program before it runs. Below the folder: the generated C and headers,
-``model.elf`` and ``model.map``.
+``model.elf`` and ``model.map``. The transport says which kind of program it is: one that runs
+alone, an RPC server, one in RAM for a debugger; or none, where the device has its program already.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from utvm.codegen.c_rpc_main import rpc_program
 from utvm.device.crt import crt_include_dir, crt_sources
 from utvm.device.elf import ElfImage, read_elf
 from utvm.device.link import build_elf
+from utvm.device.rpc_program import rpc_sources, server_limits
 from utvm.driver.load import Model, import_model
 from utvm.driver.memory import Memory, read_memory
 from utvm.driver.options import BuildOptions
 from utvm.driver.pipeline import Compiled, Observer, compile_graph
+from utvm.driver.session_network import session_memory_bytes
+from utvm.driver.transports import ELSEWHERE, SERVER, STANDALONE, Endpoint
 from utvm.ir.graph import Graph, Value
+from utvm.target.board import Board
 
 PROGRAM = "model.elf"
 
 
 @dataclass(frozen=True, eq=False)
 class Build:
-    """A program. ``image`` and ``memory`` are None for a native one.
+    """A program; None where it is on the device. Of a native one, image and memory are None.
 
     ``compile_seconds`` is the time from the model's bytes to the linked program.
     """
@@ -33,10 +40,16 @@ class Build:
     model: Model
     options: BuildOptions
     compiled: Compiled
-    program: Path
+    program: Path | None
     image: ElfImage | None
     memory: Memory | None
     compile_seconds: float
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where a session finds the program."""
+        options = self.options
+        return Endpoint(options.board, options.target, options.transport.argument, self.program)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -80,23 +93,50 @@ def build_graph(
     start = time.perf_counter()
     target, board = options.target, options.board
     compiled = compile_graph(graph, target, observe, options.executor, options.params)
-    program = build_elf(
-        options.toolchain,
-        target,
-        board,
-        [*_write_sources(compiled, folder), *crt_sources(target, board, options.executor)],
-        [folder, crt_include_dir()],
-        folder / PROGRAM,
-        optimize=options.optimize,
-    )
+    program = _link(compiled, options, folder)
     seconds = import_seconds + time.perf_counter() - start
-    image = None if target.is_native else read_elf(program)
+    image = None if target.is_native or program is None else read_elf(program)
     memory = None if image is None else read_memory(image, board, compiled)
     return Build(model, options, compiled, program, image, memory, seconds)
 
 
-def _write_sources(compiled: Compiled, folder: Path) -> list[Path]:
+def _link(compiled: Compiled, options: BuildOptions, folder: Path) -> Path | None:
+    """The program that the transport needs."""
+    target, board = options.target, options.board
+    kind = options.transport.program
+    if kind == ELSEWHERE:
+        return None
+    if kind == STANDALONE:
+        sources = _write_sources(compiled.sources, folder)
+        runtime = crt_sources(target, board, options.executor)
+    else:
+        assert kind == SERVER, kind
+        sources = _write_sources(_server_files(compiled, board), folder)
+        runtime = rpc_sources(board)
+    return build_elf(
+        options.toolchain,
+        target,
+        board,
+        [*sources, *runtime],
+        [folder, crt_include_dir()],
+        folder / PROGRAM,
+        optimize=options.optimize,
+    )
+
+
+def _server_files(compiled: Compiled, board: Board) -> Mapping[str, str]:
+    limits = server_limits(board)
+    return rpc_program(
+        compiled.module,
+        compiled.functions,
+        session_memory_bytes(compiled),
+        payload_bytes=limits.payload_bytes,
+        blocks=limits.blocks,
+    )
+
+
+def _write_sources(files: Mapping[str, str], folder: Path) -> list[Path]:
     """Writes the generated files and returns the C sources among them."""
-    for name, text in compiled.sources.items():
+    for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in compiled.sources if name.endswith(".c")]
+    return [folder / name for name in files if name.endswith(".c")]

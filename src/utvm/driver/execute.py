@@ -19,7 +19,7 @@ from utvm.driver.build import Build, build_graph, input_values, output_values
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import BuildOptions
 from utvm.driver.pipeline import Observer
-from utvm.driver.run import Run, check_runnable, run_build
+from utvm.driver.run import Run, run_build
 from utvm.driver.tensors import (
     Comparison,
     Rows,
@@ -69,7 +69,6 @@ def execute(
     notify: Notify = lambda text: None,
 ) -> RunReport:
     """Runs a model as asked."""
-    check_runnable(request.options.board)
     if request.expected is not None and request.inputs is None:
         raise InputError("--expect needs --input", hint="one file may serve as both")
     if request.keep is not None:
@@ -86,7 +85,7 @@ def execute(
         if request.keep is not None:
             replace_folder(request.keep, lambda kept: _copy_files(folder, kept))
         notify(f"running on {request.options.board.name}")
-        run = run_build(build, inputs, lambda n: notify(f"running: {n / 1e6:.0f} M instructions"))
+        run = run_build(build, inputs, notify)
     written = request.output or (request.keep / KEPT_OUTPUTS if request.keep else None)
     if written is not None:
         write_outputs(written, run.outputs)

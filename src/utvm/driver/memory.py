@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from utvm.codegen.c_graph_main import GRAPH_MEMORY
 from utvm.codegen.c_module import prefix_of
+from utvm.codegen.c_rpc_main import RPC_MEMORY
 from utvm.codegen.graph_layout import runtime_memory_bytes
 from utvm.device.elf import ElfImage, Section
 from utvm.driver.pipeline import Compiled
@@ -40,7 +41,9 @@ class Flash:
 class Ram:
     """What is reserved: intermediate results; inputs and outputs; all else but the stack.
 
-    With the graph executor, ``arena`` is the runtime's memory, with the graph in it.
+    With the graph executor, ``arena`` is the runtime's memory, with the graph in it. In an RPC
+    server, inputs and outputs are its memory for tensors; with the graph on the host, all of that
+    is ``arena``.
     """
 
     arena: int
@@ -94,8 +97,13 @@ def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
     constants += sum(s.size for s in in_ram if not s.nobits)
     module = compiled.module
     arena_bytes = _size_of(image, _arena_names(compiled))
-    io_bytes = _size_of(image, [f"input{k}" for k in range(len(module.inputs))])
-    io_bytes += _size_of(image, [f"output{k}" for k in range(len(module.outputs))])
+    if compiled.executor == "host":
+        io_bytes = 0
+    elif RPC_MEMORY in image.symbols:
+        io_bytes = _size_of(image, [RPC_MEMORY])
+    else:
+        io_bytes = _size_of(image, [f"input{k}" for k in range(len(module.inputs))])
+        io_bytes += _size_of(image, [f"output{k}" for k in range(len(module.outputs))])
     static = sum(s.size for s in in_ram) - arena_bytes - io_bytes
     return Memory(Flash(code, constants), Ram(arena_bytes, io_bytes, static))
 
@@ -103,6 +111,8 @@ def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
 def _arena_names(compiled: Compiled) -> list[str]:
     """The variable that holds intermediate results, if there is one."""
     prefix = prefix_of(compiled.module)
+    if compiled.executor == "host":
+        return [RPC_MEMORY]
     if compiled.program is not None:
         return [GRAPH_MEMORY]
     return [f"{prefix}_arena"] if compiled.plan.arena_bytes else []

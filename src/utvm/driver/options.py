@@ -1,4 +1,4 @@
-"""The typed options of a build: target, board, toolchain, executor.
+"""The typed options of a build: target, board, toolchain, executor, transport.
 
 In: names as a person types them. Out: ``BuildOptions`` with everything looked up, so that a
 mistake is refused before any work starts.
@@ -9,6 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utvm.device.toolchain import Toolchain, find_toolchain
+from utvm.driver.transports import (
+    ALONE,
+    Transport,
+    check_transport,
+    default_transport,
+    parse_transport,
+)
 from utvm.support.errors import InputError
 from utvm.support.text import printable
 from utvm.target.board import Board, load_board
@@ -16,8 +23,11 @@ from utvm.target.target import Target, load_target
 
 DEFAULT_TARGET = "cortex-m7"
 EXECUTORS = ("aot", "graph")
+"""Those that run a whole network on the device."""
+SESSION_EXECUTORS = (*EXECUTORS, "host")
+"""And the one that keeps the graph on the host, and calls kernels over a session."""
 PARAMS = ("linked", "loaded")
-"""Where the graph executor has its parameters: in the kernels' code, or copied to RAM at start."""
+"""Where graph and host have their parameters: in the kernels' code, or copied to RAM at start."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +40,7 @@ class BuildOptions:
     executor: str = "aot"
     optimize: str = "-O2"
     params: str = "linked"  # one of PARAMS; ahead-of-time code has them linked
+    transport: Transport = ALONE
 
 
 def resolve_options(
@@ -37,20 +48,49 @@ def resolve_options(
     board: str | None = None,
     executor: str = "aot",
     toolchain: str | None = None,
+    transport: str | None = None,
+    params: str = "linked",
 ) -> BuildOptions:
-    """Looks the names up. A board implies its target, a target its default board."""
+    """Looks the names up. A board implies its target, a target its default board.
+
+    Without a ``transport`` the program is one that runs alone, which every board takes.
+    """
     found_target, found_board = resolve_board(target, board)
-    check_executor(executor)
+    check_executor(executor, SESSION_EXECUTORS)
+    if params not in PARAMS or (params == "loaded" and executor == "aot"):
+        raise InputError(
+            f"executor '{executor}' has no parameters that are {printable(params)}",
+            expected="graph or host with 'loaded'; or 'linked'",
+        )
+    found = ALONE if transport is None else parse_transport(transport)
+    if transport is not None:
+        check_transport(found, found_board, executor)
+    toolchain_found = find_toolchain(toolchain, found_target)
     return BuildOptions(
-        found_target, found_board, find_toolchain(toolchain, found_target), executor
+        found_target, found_board, toolchain_found, executor, params=params, transport=found
     )
 
 
-def check_executor(executor: str) -> None:
+def resolve_run_options(
+    target: str | None = None,
+    board: str | None = None,
+    executor: str = "aot",
+    toolchain: str | None = None,
+    transport: str | None = None,
+    params: str = "linked",
+) -> BuildOptions:
+    """The same for what is to run: without a ``transport``, the default one of the board."""
+    if transport is None:
+        check_executor(executor, SESSION_EXECUTORS)
+        transport = str(default_transport(resolve_board(target, board)[1], executor))
+    return resolve_options(target, board, executor, toolchain, transport, params)
+
+
+def check_executor(executor: str, known: tuple[str, ...] = EXECUTORS) -> None:
     """Refuses what is no executor."""
-    if executor not in EXECUTORS:
+    if executor not in known:
         raise InputError(
-            f"unknown executor '{printable(executor)}'", expected=f"one of {', '.join(EXECUTORS)}"
+            f"unknown executor '{printable(executor)}'", expected=f"one of {', '.join(known)}"
         )
 
 

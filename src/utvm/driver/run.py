@@ -2,13 +2,13 @@
 
 In: a ``Build`` and rows of inputs. Out: a ``Run`` with the outputs, row by row, and the cost per
 invocation: the median over the rows (the lower one of two), for the network and for every operator.
-Only the emulator counts instructions and cycles; elsewhere these costs are None.
+What a device does not count is None: instructions all but the emulator, cycles QEMU and this
+computer. Over a session they are the whole network's, and each kernel's with the graph on the host.
 """
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median_low
 
@@ -20,15 +20,19 @@ from utvm.device.emulator import EmulatorResult, FunctionCost, MemoryRegion, run
 from utvm.device.host import run_host
 from utvm.device.qemu import run_qemu
 from utvm.driver.build import Build
+from utvm.driver.run_session import run_in_session
 from utvm.driver.tensors import Rows
+from utvm.driver.transports import STANDALONE, default_transport, flash_line
 from utvm.ir.graph import Graph, Value
 from utvm.ir.loop import Function
 from utvm.support.errors import DeviceError, InputError, InternalError, UnsupportedError
 from utvm.support.text import printable
-from utvm.target.board import Board
 
-Progress = Callable[[int], None]
-"""Told now and then how many instructions have been emulated."""
+Progress = Callable[[str], None]
+"""Told now and then how far the run is."""
+
+Costs = Mapping[str, tuple[int | None, int]]
+"""Of one invocation: by kernel, instructions and cycles."""
 
 # What the emulated device's files may hold; all rows travel in one file each way.
 MAX_STREAM_BYTES = 256 << 20
@@ -61,27 +65,33 @@ class Run:
         return len(self.outputs[0])
 
 
-def check_runnable(board: Board) -> None:
-    """Refuses a board that nothing here can run programs on."""
-    if board.run != "probe":
-        return
-    raise UnsupportedError(
-        "there is no transport to this board yet",
-        where=board.name,
-        hint=f"build it with utvm compile MODEL --board {board.name} -o OUT and make -C OUT, then "
-        + flash_line(board, "OUT/standalone/model.elf"),
+def run_build(build: Build, inputs: Rows, progress: Progress = lambda text: None) -> Run:
+    """Runs ``build`` once per row of ``inputs``."""
+    if build.options.transport.program == STANDALONE:
+        return _run_alone(build, inputs, progress)
+    run = run_in_session(build, inputs, progress)
+    network = [row[""] for row in run.cycles if "" in row]
+    totals = network or [sum(row.values()) for row in run.cycles]
+    return Run(
+        run.outputs,
+        _operators(build, [{name: (None, n) for name, n in row.items()} for row in run.cycles]),
+        None,
+        median_low(totals) if totals else None,
+        run.stack_bytes,
     )
 
 
-def flash_line(board: Board, elf: str) -> str:
-    """The command that writes the program ``elf`` to the board."""
-    return shlex.join(part.replace("{elf}", elf) for part in board.flash_command)
-
-
-def run_build(build: Build, inputs: Rows, progress: Progress | None = None) -> Run:
-    """Runs ``build`` once per row of ``inputs``."""
+def _run_alone(build: Build, inputs: Rows, progress: Progress) -> Run:
+    """A program that reads all rows by itself."""
     target, board = build.options.target, build.options.board
-    check_runnable(board)
+    if board.run == "probe":
+        raise UnsupportedError(
+            "a program that runs alone cannot be started on this board from here",
+            where=board.name,
+            expected=f"transport {default_transport(board, build.options.executor)}",
+            hint="or flash it: " + flash_line(board, "model.elf"),
+        )
+    assert build.program is not None
     rows = len(inputs[0])
     stream = _to_stream(inputs, rows)
     _check_stream(rows * sum(v.type.size_bytes for v in build.outputs), "outputs")
@@ -95,7 +105,7 @@ def run_build(build: Build, inputs: Rows, progress: Progress | None = None) -> R
         raise InternalError(f"the program ran {len(result.invocations)} times, expected {rows}")
     return Run(
         _from_stream(raw, build.outputs, rows),
-        _operators(build, [invocation.functions for invocation in result.invocations]),
+        _operators(build, [_emulated_costs(build, i.functions) for i in result.invocations]),
         median_low(invocation.instructions for invocation in result.invocations),
         median_low(invocation.cycles for invocation in result.invocations),
         result.stack_bytes,
@@ -107,9 +117,7 @@ def _uncounted(build: Build, raw: bytes, rows: int) -> Run:
     return Run(_from_stream(raw, build.outputs, rows), _operators(build, ()), None, None, None)
 
 
-def _emulate(
-    build: Build, image: ElfImage, stream: bytes, progress: Progress | None
-) -> EmulatorResult:
+def _emulate(build: Build, image: ElfImage, stream: bytes, progress: Progress) -> EmulatorResult:
     target, board = build.options.target, build.options.board
     low, top = (image.symbols[f"__utvm_stack_{end}"].address for end in ("low", "top"))
     result = run_elf(
@@ -124,7 +132,7 @@ def _emulate(
         files={"utvm_in.bin": stream},
         measure=build.compiled.run_symbol,
         operators=list(build.compiled.operator_symbols),
-        progress=progress,
+        progress=lambda n: progress(f"running: {n / 1e6:.0f} M instructions"),
     )
     if result.exit_status != 0:
         lines = result.console.strip().splitlines() or [""]
@@ -165,31 +173,32 @@ def _from_stream(raw: bytes, values: Sequence[Value], rows: int) -> Rows:
     )
 
 
-def _operators(
-    build: Build, invocations: Iterable[Sequence[FunctionCost]]
-) -> tuple[OperatorCost, ...]:
+def _emulated_costs(build: Build, costs: Iterable[FunctionCost]) -> Costs:
+    names = {kernel_symbol(build.compiled.module, f.name): f.name for f in _functions(build)}
+    return {names[cost.symbol]: (cost.instructions, cost.cycles) for cost in costs}
+
+
+def _functions(build: Build) -> tuple[Function, ...]:
+    return build.compiled.module.functions
+
+
+def _operators(build: Build, invocations: Sequence[Costs]) -> tuple[OperatorCost, ...]:
     """One entry per kernel, in execution order."""
-    instructions: dict[str, list[int]] = {}
-    cycles: dict[str, list[int]] = {}
-    for costs in invocations:
-        for cost in costs:
-            instructions.setdefault(cost.symbol, []).append(cost.instructions)
-            cycles.setdefault(cost.symbol, []).append(cost.cycles)
     sources = kernel_sources(build.compiled.graph)
 
     def entry(function: Function) -> OperatorCost:
-        symbol = kernel_symbol(build.compiled.module, function.name)
-        measured = symbol in cycles
+        costs = [row[function.name] for row in invocations if function.name in row]
+        instructions = [n for n, _ in costs if n is not None]
         return OperatorCost(
             name=function.name,
             op=function.op,
             source=sources.get(function.name, ""),
             macs=function.macs,
-            instructions=median_low(instructions[symbol]) if measured else None,
-            cycles=median_low(cycles[symbol]) if measured else None,
+            instructions=median_low(instructions) if instructions else None,
+            cycles=median_low(cycles for _, cycles in costs) if costs else None,
         )
 
-    return tuple(map(entry, build.compiled.module.functions))
+    return tuple(map(entry, _functions(build)))
 
 
 def kernel_sources(fused: Graph) -> dict[str, str]:

@@ -131,7 +131,7 @@ class SessionNetwork:
         module = self._module
         if compiled.executor != "host":
             names = (*compiled.module.inputs, *compiled.module.outputs)
-            function = self._function(entry_symbol(module))
+            function = self._function(entry_symbol(module.name))
             return (Step("", function, tuple(map(self.tensor, names))),)
         prefix = prefix_of(module)
         functions = {
