@@ -5,12 +5,14 @@ What goes wrong is tried on a core made of a dictionary; programs run on the emu
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Collection, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,10 +24,11 @@ from tests.probe.pyocd_server import PyOcdServer
 from tests.probe.test_debug_port import RAM, FakeCore
 from tests.probe.test_virtual_chip import BFAR, SUM, SUM_END, SUM_LOOP, VTOR
 from tests.probe.virtual_chip import DTCM, FLASH, IDLE, SRAM, virtual_chip
+from utvm.device import memory_pyocd
 from utvm.device.memory_access import AccessFaultError, MemoryAccess
 from utvm.device.memory_pyocd import PyOcdAccess
 from utvm.device.session import DeviceTimeoutError, StreamClosedError
-from utvm.support.errors import DeviceError
+from utvm.support.errors import DeviceError, InputError, ToolchainError, UtvmError
 from utvm.target.board import list_boards, load_board
 
 STOP = RAM + 0x10
@@ -256,6 +259,44 @@ def test_a_port_without_a_core(server: PyOcdServer, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(server._port, "read_ap", lambda address: 0)
     with pytest.raises(DeviceError, match="pyOCD refuses"):
         PyOcdAccess(probe=server.probe)
+
+
+def with_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> PyOcdAccess:
+    """An access whose worker is another program."""
+    worker = folder / "worker.py"
+    worker.write_text(f"import sys\nsys.stdin.readline()\n{program}\n")
+    monkeypatch.setattr(memory_pyocd, "_WORKER", worker)
+    return PyOcdAccess(probe="any", timeout_seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "text"),
+    [
+        ({"error": "several", "text": "0671FF, 066EFF"}, InputError, r"several.*0671FF, 066EFF"),
+        ({"error": "missing", "text": "pyocd"}, ToolchainError, r"not installed.*pip install"),
+        ({"error": "none", "text": ""}, DeviceError, r"no debug probe is connected"),
+        ({"error": "lost", "text": "\x1b[31m"}, StreamClosedError, r"is lost; found _\[31m;"),
+    ],
+)
+def test_what_the_worker_may_say(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    answer: dict[str, str],
+    kind: type[UtvmError],
+    text: str,
+) -> None:
+    with pytest.raises(kind, match=text):
+        with_worker(monkeypatch, tmp_path, f"print({json.dumps(answer)!r}, flush=True)")
+
+
+def test_a_worker_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(StreamClosedError, match=r"status 1, ZeroDivisionError: division by zero"):
+        with_worker(monkeypatch, tmp_path, "1 / 0")
+
+
+def test_a_worker_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(DeviceTimeoutError, match=r"the debug probe does not answer"):
+        with_worker(monkeypatch, tmp_path, "sys.stdin.read()")
 
 
 def test_boards_name_targets_that_need_no_download() -> None:
