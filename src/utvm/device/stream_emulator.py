@@ -1,9 +1,9 @@
-"""A byte stream to a program in the emulator: the UART and the timer of an MPS2 board.
+"""A byte stream to a program in the emulator: the UART of an MPS2 board.
 
-In: a program that was linked for such a board with the port ``mps2_uart``, and the board. Out: a
-``ByteStream``; the timer counts modelled cycles, so timings over it are the same every time. The
-emulator runs in a thread of its own and rests while the program waits for input. A fault ends the
-stream with the emulator's own error; a reset by the program starts it again with fresh memory.
+In: a program that was linked for a board with that UART (driver ``cmsdk``), and the board. Out: a
+``ByteStream``. The emulator runs in a thread of its own and rests while the program waits for
+input. A fault is the program's own to handle, as on a real core; one that it cannot handle ends the
+stream with the emulator's error. A reset by the program starts it again with its memory as it is.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from utvm.support.errors import DeviceError
 from utvm.target.board import Board
 from utvm.target.target import Target
 
-_PERIPHERALS, _PERIPHERALS_BYTES = 0x40000000, 0x5000
-_TIMER_VALUE = 0x0004
-_UART_DATA, _UART_STATE = 0x4000, 0x4004
+_UART_BYTES = 0x1000
+_UART_DATA, _UART_STATE = 0x0, 0x4
 _RX_FULL = 2
 _SLICE_INSTRUCTIONS = 20_000_000  # between two looks at whether the stream is closed
 _PATIENCE = 2
+_DEBUG_EVENT = 1 << 31  # of HFSR: a breakpoint, and there is no debugger
 
 
 class EmulatorStream:
@@ -87,15 +87,16 @@ class EmulatorStream:
     def _emulate(self) -> None:
         """The thread: runs the program, again after each reset, until it ends or is closed."""
         try:
+            self._start()
             while not self._closed:
-                self._start()
+                self._run()
         except DeviceError as error:
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
     def _start(self) -> None:
-        """One life of the program, from reset to reset or until the stream is closed."""
+        """Makes the board and loads the program."""
         regions = [
             MemoryRegion(m.name, m.origin, m.size_bytes, m.kind == "ram", True)
             for m in self._board.memories
@@ -107,23 +108,32 @@ class EmulatorStream:
             regions,
             stack=(low, high),
             place=self._image.function_at,
+            takes_exceptions=True,
         )
-        machine.map_registers(_PERIPHERALS, _PERIPHERALS_BYTES, self._register, self._set_register)
+        base = self._board.uart.base if self._board.uart else 0
+        machine.map_registers(base, _UART_BYTES, self._register, self._set_register)
         start_program(machine, self._image)
+
+    def _run(self) -> None:
+        """One life of the program, from reset to reset or until the stream is closed."""
+        machine = self._machine
         while not self._closed:
             stop = machine.run(instruction_limit=_SLICE_INSTRUCTIONS)
-            if self._closed or stop.reason is Reason.RESET:
+            if self._closed:
+                return
+            if stop.reason is Reason.RESET:
+                machine.reset()
                 return
             if stop.fault is not None:
                 raise stop.fault
             if stop.reason is Reason.BREAKPOINT:
+                if machine.take_fault(0, _DEBUG_EVENT):
+                    continue
                 raise faults.exception_fault(faults.BREAKPOINT, machine.where())
             if stop.reason is not Reason.LIMIT:
                 raise faults.sleep_fault(machine.where())
 
     def _register(self, offset: int) -> int:
-        if offset == _TIMER_VALUE:
-            return ~self._machine.cycles & 0xFFFFFFFF
         with self._changed:
             if offset == _UART_STATE:
                 return self._state()
