@@ -21,7 +21,7 @@ from utvm.support.errors import DeviceError
 
 # Bits of the configurable fault status register.
 _IACCVIOL, _IBUSERR, _PRECISERR, _BFARVALID = 1 << 0, 1 << 8, 1 << 9, 1 << 15
-_UNDEFINSTR, _INVSTATE, _NOCP, _UNALIGNED = 1 << 16, 1 << 17, 1 << 19, 1 << 24
+_UNDEFINSTR, _INVSTATE, _NOCP, _STKOF, _UNALIGNED = 1 << 16, 1 << 17, 1 << 19, 1 << 20, 1 << 24
 
 _ACCESSES = {
     UC_MEM_READ_UNMAPPED: ("reads unmapped memory", "follow the pointer it reads through"),
@@ -41,6 +41,7 @@ _ACCESSES = {
     ),
 }
 NOT_THUMB = 18
+STACK_LIMIT = 19
 BREAKPOINT = 7
 FETCH_FORBIDDEN = UC_MEM_FETCH_PROT
 # Numbers that Unicorn gives to the exceptions of the Arm profiles.
@@ -54,8 +55,15 @@ _EXCEPTIONS = {
         "compile for this core, or enable it in CPACR at start",
     ),
     NOT_THUMB: ("branches to an address without the Thumb bit", "look for a bad function pointer"),
+    STACK_LIMIT: ("passes the stack limit", "give the program a larger stack"),
 }
-_EXCEPTION_CAUSES = {1: _UNDEFINSTR, 4: _UNALIGNED, 17: _NOCP, NOT_THUMB: _INVSTATE}
+_EXCEPTION_CAUSES = {
+    1: _UNDEFINSTR,
+    4: _UNALIGNED,
+    17: _NOCP,
+    NOT_THUMB: _INVSTATE,
+    STACK_LIMIT: _STKOF,
+}
 
 
 class CoreFaultError(DeviceError):

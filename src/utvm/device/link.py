@@ -22,6 +22,14 @@ from utvm.target.target import Target
 
 
 @dataclass(frozen=True)
+class Layout:
+    """Where a program goes: a linker script, and the text of its ``utvm_memory.ld``."""
+
+    script: Path
+    memory: str
+
+
+@dataclass(frozen=True)
 class _Build:
     """What all steps of one build share."""
 
@@ -44,8 +52,12 @@ def build_elf(
     *,
     optimize: str = "-O2",
     jobs: int = 2,
+    layout: Layout | None = None,
 ) -> Path:
-    """Build ``sources`` into the program ``out``; the map goes to ``out`` with suffix '.map'."""
+    """Build ``sources`` into the program ``out``; the map goes to ``out`` with suffix '.map'.
+
+    Without a ``layout`` it is the board's own: code in flash, variables in RAM.
+    """
     if board.target != target.name:
         raise ToolchainError(
             f"board '{board.name}' has another processor",
@@ -56,10 +68,10 @@ def build_elf(
         scratch = Path(folder)
         build = _Build(toolchain, target, scratch, toolchain.environment(scratch))
         objects = _compile(build, sources, include_dirs, optimize, jobs)
-        (scratch / "utvm_memory.ld").write_text(memory_script(board), encoding="ascii")
-        build.run(
-            toolchain.link_command(target, objects, board.linker_script, "program", "program.map")
-        )
+        memory = memory_script(board) if layout is None else layout.memory
+        script = board.linker_script if layout is None else layout.script
+        (scratch / "utvm_memory.ld").write_text(memory, encoding="ascii")
+        build.run(toolchain.link_command(target, objects, script, "program", "program.map"))
         if (scratch / "program.map").exists():
             publish(scratch / "program.map", out.with_suffix(".map"))
         publish(scratch / "program", out)

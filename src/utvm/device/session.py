@@ -68,6 +68,15 @@ class DeviceRestartedError(DeviceError):
     fault: Fault | None = None
 
 
+class DeviceFaultError(DeviceError):
+    """A call faulted or did not come to its end. The session goes on, and memory is as it was left.
+
+    ``fault`` says all that is known.
+    """
+
+    fault: Fault | None = None
+
+
 class StatusError(DeviceError):
     """A command was refused or an operator failed: ``status`` is the device's code."""
 
