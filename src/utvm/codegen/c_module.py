@@ -155,6 +155,7 @@ def _micro_printers(module: Module) -> list[FunctionPrinter]:
     return [
         FunctionPrinter(micro, micro_symbol(module, micro.name), {}, in_place=True, static=True)
         for micro in module.micros
+        if micro.name not in module.assembly
     ]
 
 
@@ -183,7 +184,7 @@ def _kernels(module: Module, plan: MemoryPlan, prefix: str) -> str:
         "Tensors are row-major; offsets are in elements.",
     )
     printers = _micro_printers(module) + [_printer(module, plan, f) for f in module.functions]
-    bodies = [printer.definition() for printer in printers]
+    bodies = [*module.assembly.values(), *(printer.definition() for printer in printers)]
     calls = {name for printer in printers for name in printer.calls}
     floats, packed = calls & set(FLOAT_CALLS.values()), calls & PACKED_CALLS
     includes = [f'#include "{prefix}_kernels.h"\n']

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from utvm.codegen.c_entry import SessionFunctions, entry_functions, kernel_functions
+from utvm.codegen.assembly import assemble_micros
 from utvm.codegen.c_graph import GraphProgram, generate_graph_c
 from utvm.codegen.c_module import generate_c, kernel_symbol, prefix_of
 from utvm.codegen.params import load_params
@@ -20,8 +21,11 @@ from utvm.ir.loop import Function, Module
 from utvm.ir.memory import MemoryPlan
 from utvm.op.registry import find_op
 from utvm.passes.bind_loads import bind_loads
+from utvm.passes.cancel_moves import cancel_moves
+from utvm.passes.common_subexpressions import common_subexpressions
 from utvm.passes.compose_luts import compose_luts
 from utvm.passes.copy_outputs import copy_outputs
+from utvm.passes.drop_clamps import drop_clamps
 from utvm.passes.eliminate_dead import eliminate_dead
 from utvm.passes.fold_channels import fold_channels
 from utvm.passes.fold_constants import fold_constants
@@ -86,11 +90,13 @@ def compile_graph(
     observe: Observer = lambda stage, ir: None,
     executor: str = "aot",
     params: str = "linked",
+    portable_c: bool = False,
 ) -> Compiled:
     """The whole compiler. Read this function to know the order of things.
 
     ``executor`` calls the kernels: straight C (``aot``), the runtime by a ``graph``, or a session
-    from the ``host``. ``params`` are ``linked`` with the kernels, or ``loaded`` as inputs.
+    from the ``host``. ``params`` are ``linked`` with the kernels, or ``loaded`` as inputs. With
+    ``portable_c`` no micro function becomes assembly.
     """
     graph = imported
     graph_stages: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
@@ -100,7 +106,10 @@ def compile_graph(
         ("fold-pad", fold_pad),
         ("compose-luts", partial(compose_luts, find_op=find_op)),
         ("fold-constants", partial(fold_constants, find_op=find_op)),
+        ("cancel-moves", cancel_moves),
+        ("common-subexpressions", common_subexpressions),
         ("fold-channels", partial(fold_channels, find_op=find_op)),
+        ("drop-clamps", partial(drop_clamps, find_op=find_op)),
         ("eliminate-dead", eliminate_dead),
         ("copy-outputs", copy_outputs),
         ("fuse-ops", partial(fuse_ops, find_op=find_op)),
@@ -116,6 +125,8 @@ def compile_graph(
     )
     module = schedule_module(module, target)
     observe("schedule", module)
+    if not portable_c:
+        module = assemble_micros(module, target)
     for name, loop_stage in loop_stages:
         functions, micros = (tuple(map(loop_stage, f)) for f in (module.functions, module.micros))
         module = replace(module, functions=functions, micros=micros)

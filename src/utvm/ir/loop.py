@@ -308,7 +308,7 @@ class Module:
 
     ``tensors`` are the values in memory, ``aliases`` names those that are another's memory in a
     different shape; ``constants`` holds constant arrays by buffer name. ``micros`` are the micro
-    functions that the kernels invoke.
+    functions that the kernels invoke, ``assembly`` the C text of those that are assembled already.
     """
 
     name: str
@@ -320,6 +320,7 @@ class Module:
     aliases: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, np.ndarray] = field(default_factory=dict)
     micros: tuple[Function, ...] = ()
+    assembly: Mapping[str, str] = field(default_factory=dict)
 
     def root(self, name: str) -> str:
         """The value whose memory ``name`` shares."""

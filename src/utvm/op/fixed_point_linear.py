@@ -34,12 +34,15 @@ class LinearForm:
 
     Accumulators below zero take the negative addend. It is the same one, and the sign need not be
     looked at, unless the rescaling rounds halves away from zero on results of both signs.
+    ``intervals`` holds per channel all that would do: least and most for negative accumulators,
+    then for the others.
     """
 
     multipliers: tuple[int, ...]
     addends: tuple[int, ...]
     negative_addends: tuple[int, ...]
     shifts: tuple[int, ...]
+    intervals: tuple[tuple[int, int, int, int], ...] = ()
 
 
 def linear_reference(acc: npt.ArrayLike, form: LinearForm, qmin: int, qmax: int) -> Int64Array:
@@ -57,11 +60,14 @@ def linear_form(
     zero_point: int,
     qmin: int,
     qmax: int,
+    *,
+    one_shift: bool = False,
 ) -> LinearForm | None:
     """The linear form of ``rescale``, which takes accumulators with channels last.
 
     ``scales`` are the real positive factors it stands for, ``acc_range`` the least and greatest
-    accumulator of each channel. None where some channel has no such form.
+    accumulator of each channel. ``one_shift`` asks for the same shift in all channels, at the cost
+    of precision in those with small factors. None where some channel has no such form.
     """
     real = np.asarray(scales, dtype=np.float64)
     low, high = (int64_of(bound) for bound in acc_range)
@@ -73,6 +79,8 @@ def linear_form(
         return None
     _, exponent = np.frexp(real)
     shifts = np.minimum(31 - exponent, _MAX_SHIFT).astype(np.int64)
+    if one_shift:
+        shifts = np.full_like(shifts, shifts.min())
     nearest = np.ldexp(real, shifts.astype(np.int32))
     multipliers = np.minimum(int64_of(np.round(nearest)), INT32_MAX)
     return _with_addends(multipliers, shifts, steps, outputs, low, high)
@@ -146,6 +154,7 @@ def _with_addends(
         tuple(addends),
         tuple(negative_addends),
         tuple(int(s) for s in shifts),
+        tuple(zip(*(map(int, bound) for half in bounds[1:] for bound in half), strict=True)),
     )
 
 

@@ -21,6 +21,8 @@ from utvm.op.requantize_linear import RequantizeLinearAttrs
 
 # The search holds some thousand numbers per channel.
 MOST_CHANNELS = 4096
+# The greatest power of two that the addends of negative and other accumulators differ by.
+MOST_LESS = 24
 
 
 @dataclass(frozen=True)
@@ -66,21 +68,60 @@ def emit_linear(
     if rescale.dtype.bits > 8 or channels > MOST_CHANNELS:
         return None
     scales = tuple(np.broadcast_to(np.array(rescale.scales), channels).tolist())
-    form = linear_form(
-        rescale.function, scales, acc_range, rescale.zero_point, rescale.low, rescale.high
-    )
-    if form is None or (form.addends != form.negative_addends and not by_sign):
-        return None
     largest = max(int(np.abs(bound).max()) for bound in acc_range)
-    for left in range(32 - largest.bit_length()):
-        operands = _high_words(form, left)
-        if operands is not None:
-            break
-    else:
+    found = None
+    # One shift is a literal, which saturating instructions take for nothing.
+    for one_shift in (True, False):
+        form = linear_form(
+            rescale.function,
+            scales,
+            acc_range,
+            rescale.zero_point,
+            rescale.low,
+            rescale.high,
+            one_shift=one_shift,
+        )
+        if form is not None:
+            found = found or _in_high_words(form, 32 - largest.bit_length(), by_sign)
+    if found is None:
         return None
-    attrs = RequantizeLinearAttrs(rescale.dtype.value, rescale.low, rescale.high, left)
+    left, operands, less = found
+    attrs = RequantizeLinearAttrs(rescale.dtype.value, rescale.low, rescale.high, left, less)
     names = [b.constant(_shortest(data), "rescale") for data in operands]
     return b.emit("requantize_linear", [total, *names], attrs)
+
+
+def _in_high_words(
+    form: LinearForm, most: int, by_sign: bool
+) -> tuple[int, list[Int64Array], int] | None:
+    """The least left shift below ``most`` with which the form needs no low words, the operands, and
+    what the addend of negative accumulators is less."""
+    one_addend = form.addends == form.negative_addends
+    for left in range(most):
+        if not one_addend:
+            found = _less_below_zero(form, left)
+            if found is not None:
+                return left, *found
+        operands = _high_words(form, left) if one_addend or by_sign else None
+        if operands is not None:
+            return left, operands, 0
+    return None
+
+
+def _less_below_zero(form: LinearForm, left: int) -> tuple[list[Int64Array], int] | None:
+    """Operands with which the addend of negative accumulators is less by one power of two."""
+    shifts = int64_of(form.shifts) + left - 32
+    if np.any(shifts < 0) or np.any(shifts > 31):
+        return None
+    unit = 1 << 32 - left
+    least_below, most_below, least, most = int64_of(form.intervals).T
+    lowest, highest = -(-least // unit), most // unit
+    for power in range(MOST_LESS + 1):
+        low = np.maximum(lowest, -(-least_below // unit) + (1 << power))
+        high = np.minimum(highest, most_below // unit + (1 << power))
+        if np.all(low <= high) and np.all(np.abs(low) < 1 << 30):
+            return [int64_of(form.multipliers), low, shifts], 1 << power
+    return None
 
 
 def _high_words(form: LinearForm, left: int) -> list[Int64Array] | None:

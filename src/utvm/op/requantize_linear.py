@@ -5,8 +5,9 @@
 ``fixed_point_linear`` finds constants for which this equals the reference kernels' rescale, with
 its two roundings (or its double product) and the zero point, on every accumulator that can occur.
 On Arm it is SMMLA and ASR. Operands: x (int32), multiplier, addend, shift (int32, one element or
-one per channel of the last axis), and, only where halves round away from zero on both sides,
-another addend for negative x.
+one per channel of the last axis). Where halves round away from zero on both sides, negative x take
+an addend that is less by a power of two (``negative_less``: two instructions), or, as a last
+operand, another one.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class RequantizeLinearAttrs(Attrs):
     low: int
     high: int
     left_shift: int = 0
+    negative_less: int = 0
 
 
 def _infer(inputs: Types, attrs: RequantizeLinearAttrs) -> tuple[TensorType, ...]:
@@ -62,6 +64,9 @@ def _infer(inputs: Types, attrs: RequantizeLinearAttrs) -> tuple[TensorType, ...
             operand,
         )
     expect_range("left_shift", attrs.left_shift, 0, 30)
+    less = attrs.negative_less
+    power = 0 <= less <= 1 << 24 and less & (less - 1) == 0
+    expect(power, "negative_less is a power of two", "0, or 1 to 2^24", less)
     return (TensorType(x.shape, narrow_type(attrs.dtype, attrs.low, attrs.high)),)
 
 
@@ -81,6 +86,8 @@ def _reference(inputs: Arrays, attrs: RequantizeLinearAttrs) -> tuple[np.ndarray
     x, multiplier, addend, shift = (int64_of(operand) for operand in inputs[:4])
     if len(inputs) == 5:
         addend = np.where(x < 0, int64_of(inputs[4]), addend)
+    if attrs.negative_less:
+        addend = addend - attrs.negative_less * (x < 0)
     scaled = (((x << attrs.left_shift) * multiplier >> 32) + addend) >> shift
     return (np.clip(scaled, attrs.low, attrs.high).astype(DType(attrs.dtype).numpy),)
 
@@ -92,7 +99,11 @@ def _compute(element: Element) -> Expr:
         addend = Select(Binary("<", x, Imm(0)), element.arg(4), addend)
     shifted = x * (1 << attrs.left_shift) if attrs.left_shift else x
     high = Call("mulhi", (shifted, multiplier), DType.INT32)
-    value = element.bind((high + addend) >> shift)
+    total = high + addend
+    if attrs.negative_less:
+        sign = x >> 31
+        total = total + (sign * attrs.negative_less if attrs.negative_less > 1 else sign)
+    value = element.bind(total >> shift)
     return Cast(DType(attrs.dtype), clamp(value, attrs.low, attrs.high))
 
 

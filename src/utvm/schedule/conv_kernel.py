@@ -41,7 +41,7 @@ class ConvSchedule:
     pixels: int = 2
     filters: int = 4
     wide: bool = False
-    steps: int = 4
+    steps: int = 8
 
 
 def schedule_conv(

@@ -6,215 +6,259 @@
 #include "tvmgen_classifier_kernels.h"
 
 #include "utvm/fixed_point.h"
-#include "utvm/simd.h"
 
 /* 1 pixels x 6 filters, 20 taps, weights as int8: biases, weights and constants of the rescale
  *     in one stream. */
-static void tvmgen_classifier_conv1x6_20_int8(const int16_t *x, const int32_t *w, int8_t *out,
-                                              int32_t count) {
-  const int32_t *const p0 = w;
-  const int16_t *const p1 = x;
-  int8_t *const p2 = out;
-  for (int32_t pair = 0; pair < count; pair++) {
-    const int32_t bias_0 = p0[0];
-    int32_t acc_0_0 = bias_0;
-    const int32_t bias_1 = p0[1];
-    int32_t acc_0_1 = bias_1;
-    const int32_t bias_2 = p0[2];
-    int32_t acc_0_2 = bias_2;
-    const int32_t bias_3 = p0[3];
-    int32_t acc_0_3 = bias_3;
-    const int32_t bias_4 = p0[4];
-    int32_t acc_0_4 = bias_4;
-    const int32_t bias_5 = p0[5];
-    int32_t acc_0_5 = bias_5;
-    const int32_t x0_0 = utvm_load_word(p1 + pair * 20);
-    const int32_t w01_0 = p0[6];
-    const int32_t w0_0 = utvm_sxtb16(w01_0);
-    acc_0_0 = utvm_smlad(x0_0, w0_0, acc_0_0);
-    const int32_t w1_0 = utvm_sxtb16_ror8(w01_0);
-    acc_0_1 = utvm_smlad(x0_0, w1_0, acc_0_1);
-    const int32_t w23_0 = p0[7];
-    const int32_t w2_0 = utvm_sxtb16(w23_0);
-    acc_0_2 = utvm_smlad(x0_0, w2_0, acc_0_2);
-    const int32_t w3_0 = utvm_sxtb16_ror8(w23_0);
-    acc_0_3 = utvm_smlad(x0_0, w3_0, acc_0_3);
-    const int32_t w45_0 = p0[8];
-    const int32_t w4_0 = utvm_sxtb16(w45_0);
-    acc_0_4 = utvm_smlad(x0_0, w4_0, acc_0_4);
-    const int32_t w5_0 = utvm_sxtb16_ror8(w45_0);
-    acc_0_5 = utvm_smlad(x0_0, w5_0, acc_0_5);
-    const int32_t x0_1 = utvm_load_word(p1 + pair * 20 + 2);
-    const int32_t w01_1 = p0[9];
-    const int32_t w0_1 = utvm_sxtb16(w01_1);
-    acc_0_0 = utvm_smlad(x0_1, w0_1, acc_0_0);
-    const int32_t w1_1 = utvm_sxtb16_ror8(w01_1);
-    acc_0_1 = utvm_smlad(x0_1, w1_1, acc_0_1);
-    const int32_t w23_1 = p0[10];
-    const int32_t w2_1 = utvm_sxtb16(w23_1);
-    acc_0_2 = utvm_smlad(x0_1, w2_1, acc_0_2);
-    const int32_t w3_1 = utvm_sxtb16_ror8(w23_1);
-    acc_0_3 = utvm_smlad(x0_1, w3_1, acc_0_3);
-    const int32_t w45_1 = p0[11];
-    const int32_t w4_1 = utvm_sxtb16(w45_1);
-    acc_0_4 = utvm_smlad(x0_1, w4_1, acc_0_4);
-    const int32_t w5_1 = utvm_sxtb16_ror8(w45_1);
-    acc_0_5 = utvm_smlad(x0_1, w5_1, acc_0_5);
-    const int32_t x0_2 = utvm_load_word(p1 + pair * 20 + 4);
-    const int32_t w01_2 = p0[12];
-    const int32_t w0_2 = utvm_sxtb16(w01_2);
-    acc_0_0 = utvm_smlad(x0_2, w0_2, acc_0_0);
-    const int32_t w1_2 = utvm_sxtb16_ror8(w01_2);
-    acc_0_1 = utvm_smlad(x0_2, w1_2, acc_0_1);
-    const int32_t w23_2 = p0[13];
-    const int32_t w2_2 = utvm_sxtb16(w23_2);
-    acc_0_2 = utvm_smlad(x0_2, w2_2, acc_0_2);
-    const int32_t w3_2 = utvm_sxtb16_ror8(w23_2);
-    acc_0_3 = utvm_smlad(x0_2, w3_2, acc_0_3);
-    const int32_t w45_2 = p0[14];
-    const int32_t w4_2 = utvm_sxtb16(w45_2);
-    acc_0_4 = utvm_smlad(x0_2, w4_2, acc_0_4);
-    const int32_t w5_2 = utvm_sxtb16_ror8(w45_2);
-    acc_0_5 = utvm_smlad(x0_2, w5_2, acc_0_5);
-    const int32_t x0_3 = utvm_load_word(p1 + pair * 20 + 6);
-    const int32_t w01_3 = p0[15];
-    const int32_t w0_3 = utvm_sxtb16(w01_3);
-    acc_0_0 = utvm_smlad(x0_3, w0_3, acc_0_0);
-    const int32_t w1_3 = utvm_sxtb16_ror8(w01_3);
-    acc_0_1 = utvm_smlad(x0_3, w1_3, acc_0_1);
-    const int32_t w23_3 = p0[16];
-    const int32_t w2_3 = utvm_sxtb16(w23_3);
-    acc_0_2 = utvm_smlad(x0_3, w2_3, acc_0_2);
-    const int32_t w3_3 = utvm_sxtb16_ror8(w23_3);
-    acc_0_3 = utvm_smlad(x0_3, w3_3, acc_0_3);
-    const int32_t w45_3 = p0[17];
-    const int32_t w4_3 = utvm_sxtb16(w45_3);
-    acc_0_4 = utvm_smlad(x0_3, w4_3, acc_0_4);
-    const int32_t w5_3 = utvm_sxtb16_ror8(w45_3);
-    acc_0_5 = utvm_smlad(x0_3, w5_3, acc_0_5);
-    const int32_t x0_4 = utvm_load_word(p1 + pair * 20 + 8);
-    const int32_t w01_4 = p0[18];
-    const int32_t w0_4 = utvm_sxtb16(w01_4);
-    acc_0_0 = utvm_smlad(x0_4, w0_4, acc_0_0);
-    const int32_t w1_4 = utvm_sxtb16_ror8(w01_4);
-    acc_0_1 = utvm_smlad(x0_4, w1_4, acc_0_1);
-    const int32_t w23_4 = p0[19];
-    const int32_t w2_4 = utvm_sxtb16(w23_4);
-    acc_0_2 = utvm_smlad(x0_4, w2_4, acc_0_2);
-    const int32_t w3_4 = utvm_sxtb16_ror8(w23_4);
-    acc_0_3 = utvm_smlad(x0_4, w3_4, acc_0_3);
-    const int32_t w45_4 = p0[20];
-    const int32_t w4_4 = utvm_sxtb16(w45_4);
-    acc_0_4 = utvm_smlad(x0_4, w4_4, acc_0_4);
-    const int32_t w5_4 = utvm_sxtb16_ror8(w45_4);
-    acc_0_5 = utvm_smlad(x0_4, w5_4, acc_0_5);
-    const int32_t x0_5 = utvm_load_word(p1 + pair * 20 + 10);
-    const int32_t w01_5 = p0[21];
-    const int32_t w0_5 = utvm_sxtb16(w01_5);
-    acc_0_0 = utvm_smlad(x0_5, w0_5, acc_0_0);
-    const int32_t w1_5 = utvm_sxtb16_ror8(w01_5);
-    acc_0_1 = utvm_smlad(x0_5, w1_5, acc_0_1);
-    const int32_t w23_5 = p0[22];
-    const int32_t w2_5 = utvm_sxtb16(w23_5);
-    acc_0_2 = utvm_smlad(x0_5, w2_5, acc_0_2);
-    const int32_t w3_5 = utvm_sxtb16_ror8(w23_5);
-    acc_0_3 = utvm_smlad(x0_5, w3_5, acc_0_3);
-    const int32_t w45_5 = p0[23];
-    const int32_t w4_5 = utvm_sxtb16(w45_5);
-    acc_0_4 = utvm_smlad(x0_5, w4_5, acc_0_4);
-    const int32_t w5_5 = utvm_sxtb16_ror8(w45_5);
-    acc_0_5 = utvm_smlad(x0_5, w5_5, acc_0_5);
-    const int32_t x0_6 = utvm_load_word(p1 + pair * 20 + 12);
-    const int32_t w01_6 = p0[24];
-    const int32_t w0_6 = utvm_sxtb16(w01_6);
-    acc_0_0 = utvm_smlad(x0_6, w0_6, acc_0_0);
-    const int32_t w1_6 = utvm_sxtb16_ror8(w01_6);
-    acc_0_1 = utvm_smlad(x0_6, w1_6, acc_0_1);
-    const int32_t w23_6 = p0[25];
-    const int32_t w2_6 = utvm_sxtb16(w23_6);
-    acc_0_2 = utvm_smlad(x0_6, w2_6, acc_0_2);
-    const int32_t w3_6 = utvm_sxtb16_ror8(w23_6);
-    acc_0_3 = utvm_smlad(x0_6, w3_6, acc_0_3);
-    const int32_t w45_6 = p0[26];
-    const int32_t w4_6 = utvm_sxtb16(w45_6);
-    acc_0_4 = utvm_smlad(x0_6, w4_6, acc_0_4);
-    const int32_t w5_6 = utvm_sxtb16_ror8(w45_6);
-    acc_0_5 = utvm_smlad(x0_6, w5_6, acc_0_5);
-    const int32_t x0_7 = utvm_load_word(p1 + pair * 20 + 14);
-    const int32_t w01_7 = p0[27];
-    const int32_t w0_7 = utvm_sxtb16(w01_7);
-    acc_0_0 = utvm_smlad(x0_7, w0_7, acc_0_0);
-    const int32_t w1_7 = utvm_sxtb16_ror8(w01_7);
-    acc_0_1 = utvm_smlad(x0_7, w1_7, acc_0_1);
-    const int32_t w23_7 = p0[28];
-    const int32_t w2_7 = utvm_sxtb16(w23_7);
-    acc_0_2 = utvm_smlad(x0_7, w2_7, acc_0_2);
-    const int32_t w3_7 = utvm_sxtb16_ror8(w23_7);
-    acc_0_3 = utvm_smlad(x0_7, w3_7, acc_0_3);
-    const int32_t w45_7 = p0[29];
-    const int32_t w4_7 = utvm_sxtb16(w45_7);
-    acc_0_4 = utvm_smlad(x0_7, w4_7, acc_0_4);
-    const int32_t w5_7 = utvm_sxtb16_ror8(w45_7);
-    acc_0_5 = utvm_smlad(x0_7, w5_7, acc_0_5);
-    const int32_t x0_8 = utvm_load_word(p1 + pair * 20 + 16);
-    const int32_t w01_8 = p0[30];
-    const int32_t w0_8 = utvm_sxtb16(w01_8);
-    acc_0_0 = utvm_smlad(x0_8, w0_8, acc_0_0);
-    const int32_t w1_8 = utvm_sxtb16_ror8(w01_8);
-    acc_0_1 = utvm_smlad(x0_8, w1_8, acc_0_1);
-    const int32_t w23_8 = p0[31];
-    const int32_t w2_8 = utvm_sxtb16(w23_8);
-    acc_0_2 = utvm_smlad(x0_8, w2_8, acc_0_2);
-    const int32_t w3_8 = utvm_sxtb16_ror8(w23_8);
-    acc_0_3 = utvm_smlad(x0_8, w3_8, acc_0_3);
-    const int32_t w45_8 = p0[32];
-    const int32_t w4_8 = utvm_sxtb16(w45_8);
-    acc_0_4 = utvm_smlad(x0_8, w4_8, acc_0_4);
-    const int32_t w5_8 = utvm_sxtb16_ror8(w45_8);
-    acc_0_5 = utvm_smlad(x0_8, w5_8, acc_0_5);
-    const int32_t x0_9 = utvm_load_word(p1 + pair * 20 + 18);
-    const int32_t w01_9 = p0[33];
-    const int32_t w0_9 = utvm_sxtb16(w01_9);
-    acc_0_0 = utvm_smlad(x0_9, w0_9, acc_0_0);
-    const int32_t w1_9 = utvm_sxtb16_ror8(w01_9);
-    acc_0_1 = utvm_smlad(x0_9, w1_9, acc_0_1);
-    const int32_t w23_9 = p0[34];
-    const int32_t w2_9 = utvm_sxtb16(w23_9);
-    acc_0_2 = utvm_smlad(x0_9, w2_9, acc_0_2);
-    const int32_t w3_9 = utvm_sxtb16_ror8(w23_9);
-    acc_0_3 = utvm_smlad(x0_9, w3_9, acc_0_3);
-    const int32_t w45_9 = p0[35];
-    const int32_t w4_9 = utvm_sxtb16(w45_9);
-    acc_0_4 = utvm_smlad(x0_9, w4_9, acc_0_4);
-    const int32_t w5_9 = utvm_sxtb16_ror8(w45_9);
-    acc_0_5 = utvm_smlad(x0_9, w5_9, acc_0_5);
-    const int32_t v0_0_0 = (utvm_mulhi(acc_0_0, utvm_opaque(1374389504)) + 176) >> 5;
-    p2[0] = (int8_t)utvm_clamp_int32(v0_0_0, -128, 127);
-    const int32_t v0_0_1 = (utvm_mulhi(acc_0_1, utvm_opaque(1374389504)) + 176) >> 5;
-    p2[1] = (int8_t)utvm_clamp_int32(v0_0_1, -128, 127);
-    const int32_t v0_0_2 = (utvm_mulhi(acc_0_2, utvm_opaque(1374389504)) + 176) >> 5;
-    p2[2] = (int8_t)utvm_clamp_int32(v0_0_2, -128, 127);
-    const int32_t v0_0_3 = (utvm_mulhi(acc_0_3, utvm_opaque(1374389504)) + 176) >> 5;
-    p2[3] = (int8_t)utvm_clamp_int32(v0_0_3, -128, 127);
-    const int32_t v0_0_4 = (utvm_mulhi(acc_0_4, utvm_opaque(1374389504)) + 176) >> 5;
-    p2[4] = (int8_t)utvm_clamp_int32(v0_0_4, -128, 127);
-    const int32_t v0_0_5 = (utvm_mulhi(acc_0_5, utvm_opaque(1374389504)) + 176) >> 5;
-    p2[5] = (int8_t)utvm_clamp_int32(v0_0_5, -128, 127);
-  }
+/* clang-format off */
+__attribute__((naked)) void tvmgen_classifier_conv1x6_20_int8(
+    const int16_t *restrict x __attribute__((unused)),
+    const int32_t *restrict w __attribute__((unused)),
+    int8_t *restrict out __attribute__((unused)),
+    int32_t count __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+      "  sub sp, sp, #8\n"
+      "  str r1, [sp]\n"                     /* w on the stack */
+      "  str r2, [sp, #4]\n"                 /* out on the stack */
+      "  mov r1, #40\n"
+      "  mla r1, r3, r1, r0\n"               /* x end < count, x */
+      "  mov r2, #0\n"
+      "  cmp r2, r3\n"                       /*  < count */
+      "  bge .Ltvmgen_classifier_conv1x6_20_int8_1\n"
+      ".Ltvmgen_classifier_conv1x6_20_int8_2:\n" /* for pair */
+      "  ldr r2, [sp]\n"                     /* w on the stack */
+      "  ldr r3, [r2]\n"                     /* acc_0_0 < w */
+      "  ldr r4, [r2, #4]\n"                 /* acc_0_1 < w */
+      "  ldr r5, [r2, #8]\n"                 /* acc_0_2 < w */
+      "  ldr r6, [r2, #12]\n"                /* acc_0_3 < w */
+      "  ldr r7, [r2, #16]\n"                /* acc_0_4 < w */
+      "  ldr r8, [r2, #20]\n"                /* acc_0_5 < w */
+      "  ldr r9, [r0], #40\n"                /* x0_0, x */
+      "  ldr r10, [r2, #24]\n"               /* w01_0 < w */
+      "  ldr r11, [r2, #28]\n"               /* w23_0 < w */
+      "  ldr r12, [r2, #32]\n"               /* w45_0 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_0 < w01_0 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_0, w0_0 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_0 < w01_0 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_0, w1_0 */
+      "  sxtb16 r10, r11\n"                  /* w2_0 < w23_0 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_0, w2_0 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_0 < w23_0 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_0, w3_0 */
+      "  sxtb16 r10, r12\n"                  /* w4_0 < w45_0 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_0, w4_0 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_0 < w45_0 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_0, w5_0 */
+      "  ldr r9, [r0, #-36]\n"               /* x0_1 < x */
+      "  ldr r10, [r2, #36]\n"               /* w01_1 < w */
+      "  ldr r11, [r2, #40]\n"               /* w23_1 < w */
+      "  ldr r12, [r2, #44]\n"               /* w45_1 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_1 < w01_1 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_1, w0_1 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_1 < w01_1 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_1, w1_1 */
+      "  sxtb16 r10, r11\n"                  /* w2_1 < w23_1 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_1, w2_1 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_1 < w23_1 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_1, w3_1 */
+      "  sxtb16 r10, r12\n"                  /* w4_1 < w45_1 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_1, w4_1 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_1 < w45_1 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_1, w5_1 */
+      "  ldr r9, [r0, #-32]\n"               /* x0_2 < x */
+      "  ldr r10, [r2, #48]\n"               /* w01_2 < w */
+      "  ldr r11, [r2, #52]\n"               /* w23_2 < w */
+      "  ldr r12, [r2, #56]\n"               /* w45_2 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_2 < w01_2 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_2, w0_2 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_2 < w01_2 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_2, w1_2 */
+      "  sxtb16 r10, r11\n"                  /* w2_2 < w23_2 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_2, w2_2 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_2 < w23_2 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_2, w3_2 */
+      "  sxtb16 r10, r12\n"                  /* w4_2 < w45_2 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_2, w4_2 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_2 < w45_2 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_2, w5_2 */
+      "  ldr r9, [r0, #-28]\n"               /* x0_3 < x */
+      "  ldr r10, [r2, #60]\n"               /* w01_3 < w */
+      "  ldr r11, [r2, #64]\n"               /* w23_3 < w */
+      "  ldr r12, [r2, #68]\n"               /* w45_3 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_3 < w01_3 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_3, w0_3 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_3 < w01_3 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_3, w1_3 */
+      "  sxtb16 r10, r11\n"                  /* w2_3 < w23_3 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_3, w2_3 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_3 < w23_3 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_3, w3_3 */
+      "  sxtb16 r10, r12\n"                  /* w4_3 < w45_3 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_3, w4_3 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_3 < w45_3 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_3, w5_3 */
+      "  ldr r9, [r0, #-24]\n"               /* x0_4 < x */
+      "  ldr r10, [r2, #72]\n"               /* w01_4 < w */
+      "  ldr r11, [r2, #76]\n"               /* w23_4 < w */
+      "  ldr r12, [r2, #80]\n"               /* w45_4 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_4 < w01_4 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_4, w0_4 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_4 < w01_4 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_4, w1_4 */
+      "  sxtb16 r10, r11\n"                  /* w2_4 < w23_4 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_4, w2_4 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_4 < w23_4 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_4, w3_4 */
+      "  sxtb16 r10, r12\n"                  /* w4_4 < w45_4 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_4, w4_4 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_4 < w45_4 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_4, w5_4 */
+      "  ldr r9, [r0, #-20]\n"               /* x0_5 < x */
+      "  ldr r10, [r2, #84]\n"               /* w01_5 < w */
+      "  ldr r11, [r2, #88]\n"               /* w23_5 < w */
+      "  ldr r12, [r2, #92]\n"               /* w45_5 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_5 < w01_5 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_5, w0_5 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_5 < w01_5 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_5, w1_5 */
+      "  sxtb16 r10, r11\n"                  /* w2_5 < w23_5 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_5, w2_5 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_5 < w23_5 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_5, w3_5 */
+      "  sxtb16 r10, r12\n"                  /* w4_5 < w45_5 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_5, w4_5 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_5 < w45_5 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_5, w5_5 */
+      "  ldr r9, [r0, #-16]\n"               /* x0_6 < x */
+      "  ldr r10, [r2, #96]\n"               /* w01_6 < w */
+      "  ldr r11, [r2, #100]\n"              /* w23_6 < w */
+      "  ldr r12, [r2, #104]\n"              /* w45_6 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_6 < w01_6 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_6, w0_6 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_6 < w01_6 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_6, w1_6 */
+      "  sxtb16 r10, r11\n"                  /* w2_6 < w23_6 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_6, w2_6 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_6 < w23_6 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_6, w3_6 */
+      "  sxtb16 r10, r12\n"                  /* w4_6 < w45_6 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_6, w4_6 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_6 < w45_6 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_6, w5_6 */
+      "  ldr r9, [r0, #-12]\n"               /* x0_7 < x */
+      "  ldr r10, [r2, #108]\n"              /* w01_7 < w */
+      "  ldr r11, [r2, #112]\n"              /* w23_7 < w */
+      "  ldr r12, [r2, #116]\n"              /* w45_7 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_7 < w01_7 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_7, w0_7 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_7 < w01_7 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_7, w1_7 */
+      "  sxtb16 r10, r11\n"                  /* w2_7 < w23_7 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_7, w2_7 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_7 < w23_7 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_7, w3_7 */
+      "  sxtb16 r10, r12\n"                  /* w4_7 < w45_7 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_7, w4_7 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_7 < w45_7 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_7, w5_7 */
+      "  ldr r9, [r0, #-8]\n"                /* x0_8 < x */
+      "  ldr r10, [r2, #120]\n"              /* w01_8 < w */
+      "  ldr r11, [r2, #124]\n"              /* w23_8 < w */
+      "  ldr r12, [r2, #128]\n"              /* w45_8 < w */
+      "  sxtb16 lr, r10\n"                   /* w0_8 < w01_8 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_8, w0_8 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_8 < w01_8 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_8, w1_8 */
+      "  sxtb16 r10, r11\n"                  /* w2_8 < w23_8 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_8, w2_8 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_8 < w23_8 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_8, w3_8 */
+      "  sxtb16 r10, r12\n"                  /* w4_8 < w45_8 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_8, w4_8 */
+      "  sxtb16 r10, r12, ror #8\n"          /* w5_8 < w45_8 */
+      "  smlad r8, r9, r10, r8\n"            /* acc_0_5 < x0_8, w5_8 */
+      "  ldr r9, [r0, #-4]\n"                /* x0_9 < x */
+      "  ldr r10, [r2, #132]\n"              /* w01_9 < w */
+      "  ldr r11, [r2, #136]\n"              /* w23_9 < w */
+      "  ldr r2, [r2, #140]\n"               /* w45_9 < w */
+      "  ldr r12, [sp, #4]\n"                /* out on the stack */
+      "  sxtb16 lr, r10\n"                   /* w0_9 < w01_9 */
+      "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_9, w0_9 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w1_9 < w01_9 */
+      "  smlad r4, r9, r10, r4\n"            /* acc_0_1 < x0_9, w1_9 */
+      "  sxtb16 r10, r11\n"                  /* w2_9 < w23_9 */
+      "  smlad r5, r9, r10, r5\n"            /* acc_0_2 < x0_9, w2_9 */
+      "  sxtb16 r10, r11, ror #8\n"          /* w3_9 < w23_9 */
+      "  smlad r6, r9, r10, r6\n"            /* acc_0_3 < x0_9, w3_9 */
+      "  sxtb16 r10, r2\n"                   /* w4_9 < w45_9 */
+      "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_9, w4_9 */
+      "  sxtb16 r2, r2, ror #8\n"            /* w5_9 < w45_9 */
+      "  smlad r8, r9, r2, r8\n"             /* acc_0_5 < x0_9, w5_9 */
+      "  movw r2, #34048\n"
+      "  movt r2, #20971\n"
+      "  mov r9, #176\n"
+      "  smmla r3, r3, r2, r9\n"             /*  < acc_0_0 */
+      "  asr r3, r3, #5\n"                   /* v0_0_0 */
+      "  ssat r3, #8, r3\n"                  /*  < v0_0_0 */
+      "  strb r3, [r12]\n"                   /*  < out */
+      "  smmla r3, r4, r2, r9\n"             /*  < acc_0_1 */
+      "  asr r3, r3, #5\n"                   /* v0_0_1 */
+      "  ssat r3, #8, r3\n"                  /*  < v0_0_1 */
+      "  strb r3, [r12, #1]\n"               /*  < out */
+      "  smmla r3, r5, r2, r9\n"             /*  < acc_0_2 */
+      "  asr r3, r3, #5\n"                   /* v0_0_2 */
+      "  ssat r3, #8, r3\n"                  /*  < v0_0_2 */
+      "  strb r3, [r12, #2]\n"               /*  < out */
+      "  smmla r3, r6, r2, r9\n"             /*  < acc_0_3 */
+      "  asr r3, r3, #5\n"                   /* v0_0_3 */
+      "  ssat r3, #8, r3\n"                  /*  < v0_0_3 */
+      "  strb r3, [r12, #3]\n"               /*  < out */
+      "  smmla r3, r7, r2, r9\n"             /*  < acc_0_4 */
+      "  smmla r2, r8, r2, r9\n"             /*  < acc_0_5 */
+      "  asr r3, r3, #5\n"                   /* v0_0_4 */
+      "  ssat r3, #8, r3\n"                  /*  < v0_0_4 */
+      "  strb r3, [r12, #4]\n"               /*  < out */
+      "  asr r2, r2, #5\n"                   /* v0_0_5 */
+      "  ssat r2, #8, r2\n"                  /*  < v0_0_5 */
+      "  strb r2, [r12, #5]\n"               /*  < out */
+      "  cmp r0, r1\n"                       /*  < x, x end */
+      "  bne .Ltvmgen_classifier_conv1x6_20_int8_2\n"
+      ".Ltvmgen_classifier_conv1x6_20_int8_1:\n"
+      "  add sp, sp, #8\n"
+      "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
+/* clang-format on */
 
 /* 20 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
-static void tvmgen_classifier_expand_20(const int8_t *x, int16_t *lines, int32_t count) {
-  for (int32_t pixel = 0; pixel < count; pixel++) {
-    const int8_t *const p0 = x + pixel * 20;
-    int16_t *const p1 = lines + pixel * 20;
-    for (int32_t group = 0; group < 5; group++) {
-      const int32_t word_0 = utvm_load_word(p0 + group * 4);
-      utvm_store_word(p1 + group * 4, utvm_sxtb16(word_0));
-      utvm_store_word(p1 + group * 4 + 2, utvm_sxtb16_ror8(word_0));
-    }
-  }
+/* clang-format off */
+__attribute__((naked)) void tvmgen_classifier_expand_20(
+    const int8_t *restrict x __attribute__((unused)),
+    int16_t *restrict lines __attribute__((unused)),
+    int32_t count __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5}\n"
+      "  mov r3, #20\n"
+      "  mla r3, r2, r3, r0\n"               /* x end < count, x */
+      "  mov r4, #0\n"
+      "  cmp r4, r2\n"                       /*  < count */
+      "  bge .Ltvmgen_classifier_expand_20_1\n"
+      ".Ltvmgen_classifier_expand_20_2:\n"   /* for pixel */
+      "  add r2, r0, #20\n"                  /* x end < x */
+      ".Ltvmgen_classifier_expand_20_4:\n"   /* for group */
+      "  ldr r4, [r0], #4\n"                 /* word_0, x */
+      "  sxtb16 r5, r4\n"                    /*  < word_0 */
+      "  str r5, [r1], #8\n"                 /* lines */
+      "  sxtb16 r4, r4, ror #8\n"            /*  < word_0 */
+      "  str r4, [r1, #-4]\n"                /*  < lines */
+      "  cmp r0, r2\n"                       /*  < x, x end */
+      "  bne .Ltvmgen_classifier_expand_20_4\n"
+      "  cmp r0, r3\n"                       /*  < x, x end */
+      "  bne .Ltvmgen_classifier_expand_20_2\n"
+      ".Ltvmgen_classifier_expand_20_1:\n"
+      "  pop {r4, r5}\n"
+      "  bx lr\n");
 }
+/* clang-format on */
 
 /* DENSE #1: int8[1,20] scale 0.05 zero point -3, int8[6,20] scale 0.02 zero point 0, int32[6]
  *     scale 0.001 zero point 0 -> int8[1,6] scale 0.1 zero point 5
