@@ -14,7 +14,7 @@ rescale, activation and residual addition run while the accumulators are in regi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,16 +35,11 @@ from utvm.ir.loop import (
 )
 from utvm.ir.rewrite import (
     Linear,
-    expressions,
-    free_vars,
-    from_linear,
-    map_expr,
     map_stmt,
-    rename_buffers,
-    simplify,
     simplify_body,
 )
-from utvm.schedule.weighted_sum import Array, WeightedSum, flat_form
+from utvm.schedule.epilogue import Epilogue
+from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import WindowLayout, pack_words, taps_in_order
 
 MOST_UNROLLED = 12
@@ -64,23 +59,9 @@ class Block:
     steps: int = 4
 
 
-@dataclass(frozen=True)
-class Operand:
-    """A buffer of the kernel that the epilogue touches: the part of its offset that no block
-    changes, and how far apart neighbouring columns are."""
-
-    buffer: Buffer
-    outer: Expr
-    column: int
-
-
 @dataclass
 class BlockBuilder:
-    """Makes the micro function for filters [first, first + filters) of a kernel.
-
-    ``operands`` collects what the epilogue needs beside the stream, by the name in the micro
-    function; ``stream`` is the constant words.
-    """
+    """Makes the micro function for filters [first, first + filters) of a kernel."""
 
     w: WeightedSum
     layout: WindowLayout
@@ -88,79 +69,54 @@ class BlockBuilder:
     first: int
     filters: int
     constants: Mapping[str, Array]
-    operands: dict[str, Operand] = field(default_factory=dict)
-    reaches: dict[str, int] = field(default_factory=dict)
-    per_filter: list[str] = field(default_factory=list)
-    legal: bool = True
+    epilogue: Epilogue = field(init=False)
+
+    def __post_init__(self) -> None:
+        w, b = self.w, self.block
+        names = w.variables
+        last = {names["x"]: b.pixels - 1, names["c"]: self.first + self.filters - 1}
+        self.epilogue = Epilogue(
+            w.epilogue,
+            w.acc,
+            w.filters,
+            Linear(0, ((names["c"], 1),)),
+            last,
+            frozenset(names.values()),
+        )
 
     def build(self) -> tuple[Function, np.ndarray] | None:
         """The micro function and its stream; None where the epilogue cannot be taken over."""
-        channel_constants = self._channel_constants()
-        if channel_constants is None:
+        biases = bias_data(self.w, self.constants)
+        if biases is None:
             return None
-        self.per_filter = channel_constants
-        stream = self._stream()
+        stream = self._stream(biases)
         b = self.block
         stores: list[Stmt] = []
         for p in range(b.pixels):
             for f in range(b.filters):
-                stores += self._epilogue(p, f)
-        if not self.legal:
+                stores += self._result(p, f)
+        if not self.epilogue.legal:
             return None
-        words = self._word_steps()
-        body: tuple[Stmt, ...] = (*self._initial(), *self._sums(words), *stores)
+        body: tuple[Stmt, ...] = (*self._initial(), *self._sums(self._word_steps()), *stores)
         blocks = self.filters // b.filters
         if blocks > 1:
             body = (For(BLOCK, Imm(0), Imm(blocks), body),)
         else:
             body = tuple(_without(BLOCK, stmt) for stmt in body)
         body = simplify_body((For(PAIR, Imm(0), COUNT, body),))
-        return self._function(body, len(stream)), stream
+        return self._function(body), stream
 
     # Constants.
 
-    def _channel_constants(self) -> list[str] | None:
-        """Names of the int32 arrays that the epilogue reads by filter."""
-        names: list[str] = []
-        if not isinstance(self.w.bias, Imm) and self._channel_data(self.w.bias) is None:
-            return None
-        for load in _loads(self.w.epilogue):
-            if self._is_per_filter(load) and load.buffer.name not in names:
-                names.append(load.buffer.name)
-        return names
-
-    def _is_per_filter(self, load: Load) -> bool:
-        c = self.w.variables["c"]
-        return (
-            load.buffer.scope == "const"
-            and load.buffer.dtype is DType.INT32
-            and load.buffer.elements == self.w.filters > 1
-            and flat_form(load.buffer, load.indices) == Linear(0, ((c, 1),))
-        )
-
-    def _channel_data(self, bias: Expr) -> Array | None:
-        """The biases as an array, if the expression is a load of one by filter."""
-        if isinstance(bias, Load) and bias.buffer.name in self.constants:
-            data = self.constants[bias.buffer.name].reshape(-1)
-            if data.dtype == np.int32 and data.size == self.w.filters:
-                return data
-        return None
-
-    def _stream(self) -> np.ndarray:
+    def _stream(self, biases: Array) -> np.ndarray:
         """Per block: biases, weights, constants of the rescale filter by filter."""
-        w, b = self.w, self.block
-        if isinstance(w.bias, Imm):
-            bias = np.full(w.filters, int(w.bias.value), np.int32)
-        else:
-            found = self._channel_data(w.bias)
-            assert found is not None
-            bias = found
-        taps = taps_in_order(w, self.layout)
-        per_filter = [self.constants[name].reshape(-1) for name in self.per_filter]
+        b = self.block
+        taps = taps_in_order(self.w, self.layout)
+        per_filter = [self.constants[name].reshape(-1) for name in self.epilogue.per_filter]
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
             own = slice(begin, begin + b.filters)
-            parts.append(bias[own])
+            parts.append(biases[own])
             parts.append(pack_words(taps[own], b.wide).reshape(-1))
             if per_filter:
                 parts.append(np.stack([data[own] for data in per_filter], axis=1).reshape(-1))
@@ -177,7 +133,7 @@ class BlockBuilder:
 
     @property
     def _block_words(self) -> int:
-        per_filter = 1 + len(self.per_filter)
+        per_filter = 1 + len(self.epilogue.per_filter)
         return self.block.filters * per_filter + self._word_steps() * self._step_words
 
     # The sums.
@@ -252,115 +208,49 @@ class BlockBuilder:
 
     # The epilogue.
 
-    def _epilogue(self, p: int, f: int) -> list[Stmt]:
+    def _result(self, p: int, f: int) -> list[Stmt]:
         """The kernel's own statements for one pixel and one filter of the block."""
-        w, b = self.w, self.block
-        names = {name: loop for loop, name in w.variables.items()}
+        b, names = self.block, self.w.variables
         inside = {
-            "x": PAIR * b.pixels + p,
-            "c": BLOCK * b.filters + (self.first + f),
+            names["x"]: PAIR * b.pixels + p,
+            names["c"]: BLOCK * b.filters + (self.first + f),
         }
-        lets: dict[str, Expr] = {}
+        begin = b.filters + self._word_steps() * self._step_words
 
-        def change(expr: Expr) -> Expr:
-            match expr:
-                case Var(name) if name in lets:
-                    return lets[name]
-                case Load(buffer) if buffer == w.acc:
-                    return Load(self._acc(p, f))
-                case Load(buffer, indices, 1) if self._is_per_filter(expr):
-                    last = b.filters + self._word_steps() * self._step_words
-                    place = self.per_filter.index(buffer.name) + f * len(self.per_filter)
-                    return self._word(last + place)
-                case Load(buffer, indices, 1) if buffer.scope != "register":
-                    return Load(*self._place(buffer, indices, names, inside))
-            return expr
+        def word(i: int) -> Expr:
+            return self._word(begin + f * len(self.epilogue.per_filter) + i)
 
-        result: list[Stmt] = []
-        for stmt in w.epilogue:
-            match stmt:
-                case Let(var, value):
-                    own = Var(f"{var.name}_{p}_{f}", var.dtype)
-                    result.append(Let(own, simplify(map_expr(value, change))))
-                    lets[var.name] = own
-                case Store(buffer, indices, value, 1) if buffer.scope == "output":
-                    place, index = self._place(buffer, indices, names, inside)
-                    result.append(Store(place, index, simplify(map_expr(value, change))))
-                case _:
-                    self.legal = False
-        return result
+        return self.epilogue.result(inside, self._acc(p, f), word, f"{p}_{f}")
 
-    def _place(
-        self,
-        buffer: Buffer,
-        indices: tuple[Expr, ...],
-        names: Mapping[str, str],
-        inside: Mapping[str, Expr],
-    ) -> tuple[Buffer, tuple[Expr, ...]]:
-        """An element of a kernel's buffer as one of the micro function's parameter.
-
-        The part of a linear index that the block does not change goes into the pointer. A table
-        is looked up at whatever index, from its beginning.
-        """
-        form = flat_form(buffer, indices)
-        moving = () if form is None else tuple(t for t in form.terms if names.get(t[0]) in inside)
-        if form is None:
-            loops = {name for index in indices for name in free_vars(index)} & set(names)
-            self.legal &= buffer.scope == "const" and not loops
-            self._operand(Operand(buffer, Imm(0), 0), buffer.elements)
-            offset: Expr = Imm(0)
-            for size, index in zip(buffer.shape, indices, strict=True):
-                offset = offset * size + index
-            return self._parameter(buffer), (simplify(offset),)
-        fixed = Linear(form.constant, tuple(t for t in form.terms if t not in moving))
-        self.legal &= all(c > 0 for _, c in moving)
-        reach = 1
-        index_form: Expr = Imm(0)
-        for name, coefficient in moving:
-            loop = names[name]
-            index_form = index_form + inside[loop] * coefficient
-            last = self.block.pixels - 1 if loop == "x" else self.first + self.filters - 1
-            reach += coefficient * last
-        column = dict(moving).get(self.w.variables["x"], 0)
-        self._operand(Operand(buffer, from_linear(fixed), column), reach)
-        return self._parameter(buffer), (index_form,)
-
-    def _operand(self, operand: Operand, reach: int) -> None:
-        name = operand.buffer.name
-        known = self.operands.setdefault(name, operand)
-        self.legal &= (known.outer, known.column) == (operand.outer, operand.column)
-        self.reaches[name] = max(reach, self.reaches.get(name, 0))
-
-    def _parameter(self, buffer: Buffer) -> Buffer:
-        """What the operand is called inside: by role and position, so that equal blocks compare
-        equal; its extent is known when all accesses are."""
-        names = list(self.operands)
-        scope = "output" if buffer.scope == "output" else "input"
-        name = "out" if scope == "output" else f"in{names.index(buffer.name)}"
-        return Buffer(name, buffer.dtype, (1,), scope)
-
-    def _function(self, body: tuple[Stmt, ...], words: int) -> Function:
+    def _function(self, body: tuple[Stmt, ...]) -> Function:
         """The micro function, with the extents of its parameters."""
-        sized = {}
-        for name, operand in self.operands.items():
-            parameter = self._parameter(operand.buffer)
-            sized[parameter.name] = replace(parameter, shape=(self.reaches[name],))
-        inputs: tuple[Buffer, ...] = (self._window(), self._weights())
-        inputs += tuple(b for b in sized.values() if b.scope == "input")
-        outputs = tuple(b for b in sized.values() if b.scope == "output")
         b = self.block
         kind = "int16" if b.wide else "int8"
         about = (
             f"{b.pixels} pixels x {b.filters} filters, {2 * self._word_steps()} taps, weights as "
             f"{kind}: biases, weights and constants of the rescale in one stream."
         )
-        body = rename_buffers(body, sized)
+        inputs, outputs = self.epilogue.parameters()
         name = f"conv{b.pixels}x{b.filters}_{2 * self._word_steps()}_{kind}"
-        return Function(name, inputs, outputs, body, comment=(about,), scalars=(COUNT,))
+        return Function(
+            name,
+            (self._window(), self._weights(), *inputs),
+            outputs,
+            self.epilogue.resized(body),
+            comment=(about,),
+            scalars=(COUNT,),
+        )
 
 
-def _loads(body: tuple[Stmt, ...]) -> list[Load]:
-    return [expr for expr in expressions(body) if isinstance(expr, Load)]
+def bias_data(w: WeightedSum, constants: Mapping[str, Array]) -> Array | None:
+    """The bias of each filter; None where it is not known as int32."""
+    if isinstance(w.bias, Imm):
+        return np.full(w.filters, int(w.bias.value), np.int32)
+    if isinstance(w.bias, Load) and w.bias.buffer.name in constants:
+        data = constants[w.bias.buffer.name].reshape(-1)
+        if data.dtype == np.int32 and data.size == w.filters:
+            return data
+    return None
 
 
 def _without(var: Var, stmt: Stmt) -> Stmt:

@@ -125,10 +125,10 @@ class _Kernel:
             Pointer(stream, Imm(0)),
         ]
         results: list[Pointer] = []
-        for operand in part.builder.operands.values():
+        for operand in part.builder.epilogue.operands.values():
             offset = operand.outer
-            if operand.column:
-                offset = offset + (begin + Imm(start)) * operand.column
+            if operand.step(w.variables["x"]):
+                offset = offset + (begin + Imm(start)) * operand.step(w.variables["x"])
             names = {w.variables.get("n", "n"): Var("n"), w.variables.get("y", "y"): Var("y")}
             offset = substitute_expr(offset, names)
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
@@ -146,7 +146,7 @@ class _Kernel:
         tables = {
             o.buffer.name: o.buffer
             for part in parts
-            for o in part.builder.operands.values()
+            for o in part.builder.epilogue.operands.values()
             if o.buffer.scope == "const"
         }
         constants = [Buffer(n, DType.INT32, (len(data),), "const") for n, data in streams.items()]
