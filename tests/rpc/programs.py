@@ -22,13 +22,13 @@ from utvm.target.target import load_target
 HERE = Path(__file__).parent
 
 
-def build_server(board_name: str, folder: Path, source: Path = HERE / "server.c") -> Path:
-    """The server of server.c, for a board, with the default toolchain."""
+def build_server(board_name: str, folder: Path, toolchain: str = "zig") -> Path:
+    """The server of server.c, for a board."""
     board = load_board(board_name)
     target = load_target(board.target)
-    sources = [source, *rpc_sources(board)]
+    sources = [HERE / "server.c", *rpc_sources(board)]
     return build_elf(
-        find_toolchain(None, target),
+        find_toolchain(toolchain, target),
         target,
         board,
         sources,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.rpc.programs import build_server
 from utvm.device.rpc_client import RpcSession
 from utvm.device.rpc_program import connect, has_rpc_server
 from utvm.device.session import (
+    DeviceRestartedError,
     DeviceTensor,
     DeviceTimeoutError,
     StatusError,
@@ -53,6 +55,24 @@ def session(stream: ProcessStream) -> RpcSession:
 def test_every_qemu_board_has_a_server() -> None:
     assert len(BOARDS) == 7
     assert all(has_rpc_server(load_board(name)) for name in BOARDS)
+
+
+@pytest.mark.parametrize("name", ["mps2_an386", "mps2_an521", "microbit"])
+def test_another_compiler(name: str, tmp_path: Path) -> None:
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("needs arm-none-eabi-gcc")
+    board = load_board(name)
+    needs_qemu(board)
+    program = build_server(name, tmp_path, "gcc")
+    with RpcSession(connect(program, board), timeout_seconds=30) as session:
+        session.set_watchdog(50)
+        for operator in ("crash", "hang", "overflow"):
+            session.call(session.function(operator), [])
+            with pytest.raises(DeviceRestartedError, match=f"call of {operator}"):
+                session.flush()
+        spend = session.function("spend")
+        session.call(spend, [])
+        assert session.function_statistics(spend).workspace_peak_bytes == 1024
 
 
 def test_memory_calls_and_time(session: RpcSession, server: Path) -> None:

@@ -4,6 +4,7 @@
  * second time, because its reply was lost, is answered with the kept one. */
 #include "utvm/rpc.h"
 
+#include "registry.h"
 #include "rpc_bytes.h"
 #include "rpc_commands.h"
 #include "utvm/mem.h"
@@ -47,12 +48,9 @@ static void rpc_log_text(TVMRpcServer *server, const char *text, size_t bytes) {
 void TVMRpcServer_Log(void *context, int32_t status, const char *operator_name, size_t name_bytes) {
   TVMRpcServer *server = context;
   const char *name = TVMRpcStatusName(status);
-  size_t length = 0;
+  const size_t length = registry_name_bytes(name);
   if (server->config.log == NULL) {
     return;
-  }
-  while (name[length] != '\0') {
-    length++;
   }
   if (length + 3 > server->config.log_bytes - server->log_used ||
       name_bytes > server->config.log_bytes - server->log_used - length - 3) {
