@@ -142,8 +142,8 @@ def read_board(folder: Path) -> Board:
 
 
 def _ports() -> list[str]:
-    """The ports that can run a program: those with a linker script, and the native one."""
-    return sorted([*(path.parent.name for path in CRT_PORTS.glob("*/link.ld")), "host"])
+    """The ports that start a program: those with start-up code, and the native one."""
+    return sorted([*(path.parent.name for path in CRT_PORTS.glob("*/startup.c")), "host"])
 
 
 def _read_uart(fields: Fields | None) -> Uart | None:
