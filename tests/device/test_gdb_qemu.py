@@ -55,7 +55,7 @@ def ram() -> int:
     return load_board("mps2_an386").memory("ram").origin
 
 
-def qemu_pid(access: GdbAccess) -> int:
+def qemu_pid() -> int:
     """QEMU's process: the child of this one with a stub on its standard streams."""
     listed = subprocess.run(["ps", "-ewwo", "pid,ppid,args"], capture_output=True, text=True).stdout
     found = re.findall(rf"^ *(\d+) +{os.getpid()} .*mps2-an386.*chardev:gdb$", listed, re.M)
@@ -141,7 +141,7 @@ def test_a_core_that_locks_up_says_so_and_reset_starts_anew(access: GdbAccess, r
 def test_a_killed_qemu_is_a_named_error(access: GdbAccess, ram: int) -> None:
     access.write(ram, ARM_COUNT)
     access.set_register("pc", ram)
-    pid = qemu_pid(access)
+    pid = qemu_pid()
     killer = threading.Timer(0.2, os.kill, (pid, signal.SIGKILL))
     killer.start()
     with pytest.raises(StreamClosedError) as error:
@@ -154,7 +154,7 @@ def test_a_killed_qemu_is_a_named_error(access: GdbAccess, ram: int) -> None:
 def test_a_stopped_qemu_meets_the_deadline(access: GdbAccess, ram: int) -> None:
     access.write(ram, ARM_COUNT)
     access.set_register("pc", ram)
-    pid = qemu_pid(access)
+    pid = qemu_pid()
     killer = threading.Timer(0.2, os.kill, (pid, signal.SIGSTOP))
     killer.start()
     with pytest.raises(DeviceTimeoutError, match="mps2_an386: the core cannot be halted; hint"):
