@@ -67,6 +67,15 @@ def test_lists_operators_and_tensors(utvm: Utvm, digits: Path) -> None:
     assert set(report["inputs"][0]["quantization"]) == {"scale", "zero_point", "axis"}
     assert report["operators"][0]["name"] == "CONV_2D"
     assert sum(operator["macs"] for operator in report["operators"]) == report["macs"]
+    assert report["macs_removed"] == 0
+
+
+def test_tells_what_need_not_be_computed(utvm: Utvm, shared_models: Path) -> None:
+    model = shared_models / "mlperf_vww96_int8" / "model.tflite"
+    report = json.loads(utvm("inspect", model, "--json").out)
+    assert report["macs"] + report["macs_removed"] == 7_489_664
+    assert 3_700_000 < report["macs_removed"] < 3_800_000
+    assert f"{report['macs_removed']:,} of the model's removed" in utvm("inspect", model).out
 
 
 def test_text_form(utvm: Utvm, digits: Path) -> None:

@@ -72,7 +72,9 @@ def _print(console: Console, inspection: Inspection) -> None:
         console.print(f"not supported: {inspection.problem}", style="bold red", soft_wrap=True)
         return
     macs = count(inspection.build.macs)
-    console.print(f"{len(inspection.operators)} operators, all supported; {macs} MACs")
+    removed = inspection.macs_removed
+    without = f", {count(removed)} of the model's removed" if removed else ""
+    console.print(f"{len(inspection.operators)} operators, all supported; {macs} MACs{without}")
     if inspection.memory is None:
         console.print("a native program: flash and RAM are those of this computer")
         return

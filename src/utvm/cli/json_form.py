@@ -57,6 +57,7 @@ def inspect_json(inspection: Inspection) -> Json:
         "outputs": [tensor_json(tensor) for tensor in inspection.outputs],
         "operators": [asdict(operator) for operator in inspection.operators],
         "macs": None if build is None else build.macs,
+        "macs_removed": inspection.macs_removed,
         "fits": inspection.fits,
         **memory_json(inspection.memory),
     }

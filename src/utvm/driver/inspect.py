@@ -70,6 +70,13 @@ class Inspection:
         return not self.problem
 
     @property
+    def macs_removed(self) -> int | None:
+        """MACs of the model that no kernel does: channels that are constant or unread."""
+        if self.build is None:
+            return None
+        return max(sum(op.macs or 0 for op in self.operators) - self.build.macs, 0)
+
+    @property
     def memory(self) -> Memory | None:
         return None if self.build is None else self.build.memory
 
