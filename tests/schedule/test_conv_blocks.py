@@ -1,4 +1,4 @@
-"""Convolutions and dense layers in register blocks compute what their plain loops compute.
+"""Layers in register blocks compute what their plain loops compute: convolutions, dense layers.
 
 Random shapes, strides, paddings, epilogues; blocks of several sizes, weights as int8 and int16. The
 loops are executed statement by statement, so an access outside of a buffer, a read of what nobody
@@ -28,6 +28,7 @@ from utvm.op.requantize import RequantizeAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
 from utvm.schedule.conv_kernel import ConvSchedule, schedule_conv
+from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 
 Array = npt.NDArray[Any]
 BATCHES = 8
@@ -44,8 +45,11 @@ def random_layer(rng: random.Random) -> Module:
         x = b.input("x", TensorType((batch, depth), DType.INT8))
         weight = b.constant(data.integers(-128, 128, (filters, depth), dtype=np.int8))
         total = b.emit("dense", [x, weight, _words(b, data, filters, 1000)], DenseAttrs())
+    elif rng.random() < 0.5:
+        filters = depth * rng.choice([1, 1, 1, 2, 3])
+        total = _conv(b, rng, data, depth, filters, "depthwise_conv2d")
     else:
-        total = _conv(b, rng, data, depth, filters)
+        total = _conv(b, rng, data, depth, filters, "conv2d")
     multiplier = b.constant(data.integers(0, 1 << 30, (filters,), dtype=np.int32))
     shift = b.constant(data.integers(-12, 1, (filters,), dtype=np.int32))
     attrs = RequantizeAttrs("int8", -128, 127, output_zero_point=rng.randint(-10, 10))
@@ -58,22 +62,28 @@ def random_layer(rng: random.Random) -> Module:
 
 
 def _conv(
-    b: GraphBuilder, rng: random.Random, data: np.random.Generator, depth: int, filters: int
+    b: GraphBuilder,
+    rng: random.Random,
+    data: np.random.Generator,
+    depth: int,
+    filters: int,
+    op: str,
 ) -> str:
-    kh, kw = rng.choice([(1, 1), (1, 1), (3, 3), (2, 3), (1, 3), (3, 1), (2, 2)])
-    height, width = rng.randint(kh, kh + 3), rng.randint(kw, kw + 5)
+    kh, kw = rng.choice([(1, 1), (1, 1), (3, 3), (2, 3), (1, 3), (3, 1), (2, 2), (1, 4), (2, 5)])
+    height, width = rng.randint(kh, kh + 3), rng.randint(kw, kw + 8)
     strides = (rng.randint(1, 2), rng.randint(1, 2))
     dilation = (rng.randint(1, 2) if height > 2 * kh else 1, 1)
     padding = tuple(rng.randint(0, min(1, side - 1)) for side in (kh, kh, kw, kw))
     x = b.input("x", TensorType((rng.randint(1, 2), height, width, depth), DType.INT8))
-    weight = b.constant(data.integers(-128, 128, (filters, kh, kw, depth), dtype=np.int8))
+    shape = (filters, kh, kw, depth) if op == "conv2d" else (1, kh, kw, filters)
+    weight = b.constant(data.integers(-128, 128, shape, dtype=np.int8))
     attrs = Conv2dAttrs(
         strides=strides,
         dilation=dilation,
         padding=padding,
         input_zero_point=rng.randint(-128, 127),
     )
-    return b.emit("conv2d", [x, weight, _words(b, data, filters, 1000)], attrs)
+    return b.emit(op, [x, weight, _words(b, data, filters, 1000)], attrs)
 
 
 def _words(b: GraphBuilder, data: np.random.Generator, count: int, most: int) -> str:
@@ -86,13 +96,17 @@ def test_blocks_keep_the_meaning(batch: int) -> None:
         rng = random.Random(seed)
         module = random_layer(rng)
         function = module.functions[0]
-        schedule = ConvSchedule(
+        conv = ConvSchedule(
             pixels=rng.randint(1, 3),
             filters=rng.randint(1, 5),
             wide=rng.random() < 0.5,
             steps=rng.choice([2, 4]),
         )
-        scheduled = schedule_conv(function, module.constants, schedule)
+        planes = DepthwiseSchedule(rng.randint(1, 6), rng.choice([16, 200, 4000]))
+        if function.op == "depthwise_conv2d":
+            scheduled = schedule_depthwise(function, module.constants, planes)
+        else:
+            scheduled = schedule_conv(function, module.constants, conv)
         assert scheduled is not None, function
         arrays: dict[str, Array] = {
             buffer.name: np.random.default_rng(seed)

@@ -39,7 +39,7 @@ from utvm.ir.rewrite import (
     simplify_body,
 )
 from utvm.schedule.epilogue import Epilogue
-from utvm.schedule.weighted_sum import Array, WeightedSum
+from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias
 from utvm.schedule.window_layout import WindowLayout, pack_words, taps_in_order
 
 MOST_UNROLLED = 12
@@ -86,7 +86,7 @@ class BlockBuilder:
 
     def build(self) -> tuple[Function, np.ndarray] | None:
         """The micro function and its stream; None where the epilogue cannot be taken over."""
-        biases = bias_data(self.w, self.constants)
+        biases = known_bias(self.w.bias, self.w.filters, self.constants)
         if biases is None:
             return None
         stream = self._stream(biases)
@@ -240,17 +240,6 @@ class BlockBuilder:
             comment=(about,),
             scalars=(COUNT,),
         )
-
-
-def bias_data(w: WeightedSum, constants: Mapping[str, Array]) -> Array | None:
-    """The bias of each filter; None where it is not known as int32."""
-    if isinstance(w.bias, Imm):
-        return np.full(w.filters, int(w.bias.value), np.int32)
-    if isinstance(w.bias, Load) and w.bias.buffer.name in constants:
-        data = constants[w.bias.buffer.name].reshape(-1)
-        if data.dtype == np.int32 and data.size == w.filters:
-            return data
-    return None
 
 
 def _without(var: Var, stmt: Stmt) -> Stmt:

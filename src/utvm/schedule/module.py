@@ -15,6 +15,7 @@ from utvm.ir.loop import Function, Invoke, Module, Stmt
 from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import schedule_function
+from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.target.target import Target
 
 
@@ -39,6 +40,8 @@ def schedule_module(module: Module, target: Target) -> Module:
 def _schedule(function: Function, constants: dict[str, np.ndarray], target: Target) -> Scheduled:
     if target.has("dsp"):
         blocked = schedule_conv(function, constants, ConvSchedule())
+        if blocked is None:
+            blocked = schedule_depthwise(function, constants, DepthwiseSchedule())
         if blocked is not None:
             return blocked
     return Scheduled(schedule_function(function, target))

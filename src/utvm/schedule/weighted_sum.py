@@ -88,12 +88,12 @@ def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> Wei
     rest = [s for s in function.body if s not in stage]
     if len(rest) != 1 or len(stage) > 1:
         return None
-    outer, body = _peel(rest[0], parallel=True)
+    outer, body = peel(rest[0], parallel=True)
     if len(body) < 4 or not isinstance(body[0], Alloc) or not isinstance(body[1], Store):
         return None
     acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
-    inner, update = _peel(body[2], parallel=False)
-    product = _product(update, acc)
+    inner, update = peel(body[2], parallel=False)
+    product = product_of(update, acc)
     if product is None or {*outer, *inner} - {"n", "y", "x", "c", "ky", "r"}:
         return None
     if any(writes(epilogue, name) for name in (acc.name, "rows")):
@@ -107,7 +107,7 @@ def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> Wei
     return reader.dense() if function.op == "dense" else reader.conv(stage)
 
 
-def _peel(stmt: Stmt, parallel: bool) -> tuple[dict[str, int], tuple[Stmt, ...]]:
+def peel(stmt: Stmt, parallel: bool) -> tuple[dict[str, int], tuple[Stmt, ...]]:
     """The extents of perfectly nested loops by name, and the body of the innermost."""
     extents: dict[str, int] = {}
     body: tuple[Stmt, ...] = (stmt,)
@@ -118,7 +118,7 @@ def _peel(stmt: Stmt, parallel: bool) -> tuple[dict[str, int], tuple[Stmt, ...]]
     return extents, body
 
 
-def _product(body: tuple[Stmt, ...], acc: Buffer) -> tuple[Load, Load] | None:
+def product_of(body: tuple[Stmt, ...], acc: Buffer) -> tuple[Load, Load] | None:
     """The two loads of ``acc = acc + int32(pixel) * int32(weight)``."""
     if len(body) != 1 or acc.dtype is not DType.INT32:
         return None
@@ -186,7 +186,7 @@ class _Reader:
 
     def conv(self, stage: list[Stmt]) -> WeightedSum | None:
         """Rows and columns of the image; one row of all pixels where 1x1 windows allow it."""
-        padding = _stage(stage[0]) if stage else (self.pixel.buffer.name, (0, 0), 0)
+        padding = read_stage(stage[0]) if stage else (self.pixel.buffer.name, (0, 0), 0)
         if padding is None:
             return None
         name, offsets, value = padding
@@ -243,12 +243,23 @@ class _Reader:
         return True
 
 
-def _stage(stmt: Stmt) -> tuple[str, tuple[int, int], int] | None:
+def read_stage(stmt: Stmt) -> tuple[str, tuple[int, int], int] | None:
     """Of the copy that pads rows: what it copies, elements above and to the left, the value."""
-    _, body = _peel(stmt, parallel=True)
+    _, body = peel(stmt, parallel=True)
     match body:
         case (Store(_, _, Select(_, Load(source, (_, y, x)), Imm(value=int(value)))),):
             above, left = linear(y), linear(x)
             if above is not None and left is not None:
                 return source.name, (-above.constant, -left.constant), value
+    return None
+
+
+def known_bias(bias: Expr, filters: int, constants: Mapping[str, Array]) -> Array | None:
+    """The int32 bias of each filter; None where it is not known."""
+    if isinstance(bias, Imm):
+        return np.full(filters, int(bias.value), np.int32)
+    if isinstance(bias, Load) and bias.buffer.name in constants:
+        data = constants[bias.buffer.name].reshape(-1)
+        if data.dtype == np.int32 and data.size == filters:
+            return data
     return None

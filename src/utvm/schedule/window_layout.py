@@ -76,5 +76,11 @@ def pack_words(taps: npt.NDArray[np.int16], wide: bool) -> Words:
     return _words((a[..., 0] | b[..., 0] << 8 | a[..., 1] << 16 | b[..., 1] << 24).T)
 
 
+def pair_words(taps: npt.NDArray[np.int16]) -> Words:
+    """An even number of taps as words of two, the first one lowest."""
+    pairs = taps.reshape(-1, 2).astype(np.int64) & 0xFFFF
+    return _words(pairs[:, 0] | pairs[:, 1] << 16)
+
+
 def _words(values: npt.NDArray[np.int64]) -> Words:
     return np.ascontiguousarray(values).astype(np.uint32).view(np.int32)

@@ -181,7 +181,8 @@ __attribute__((naked)) void tvmgen_classifier_conv1x6_20_int8(
       "  ldr r10, [r2, #132]\n"              /* w01_9 < w */
       "  ldr r11, [r2, #136]\n"              /* w23_9 < w */
       "  ldr r2, [r2, #140]\n"               /* w45_9 < w */
-      "  ldr r12, [sp, #4]\n"                /* out on the stack */
+      "  movw r12, #34048\n"
+      "  movt r12, #20971\n"
       "  sxtb16 lr, r10\n"                   /* w0_9 < w01_9 */
       "  smlad r3, r9, lr, r3\n"             /* acc_0_0 < x0_9, w0_9 */
       "  sxtb16 r10, r10, ror #8\n"          /* w1_9 < w01_9 */
@@ -194,33 +195,32 @@ __attribute__((naked)) void tvmgen_classifier_conv1x6_20_int8(
       "  smlad r7, r9, r10, r7\n"            /* acc_0_4 < x0_9, w4_9 */
       "  sxtb16 r2, r2, ror #8\n"            /* w5_9 < w45_9 */
       "  smlad r8, r9, r2, r8\n"             /* acc_0_5 < x0_9, w5_9 */
-      "  movw r2, #34048\n"
-      "  movt r2, #20971\n"
-      "  mov r9, #176\n"
-      "  smmla r3, r3, r2, r9\n"             /*  < acc_0_0 */
+      "  mov r2, #176\n"
+      "  ldr r9, [sp, #4]\n"                 /* out on the stack */
+      "  smmla r3, r3, r12, r2\n"            /*  < acc_0_0 */
       "  asr r3, r3, #5\n"                   /* v0_0_0 */
       "  ssat r3, #8, r3\n"                  /*  < v0_0_0 */
-      "  strb r3, [r12]\n"                   /*  < out */
-      "  smmla r3, r4, r2, r9\n"             /*  < acc_0_1 */
+      "  strb r3, [r9]\n"                    /*  < out */
+      "  smmla r3, r4, r12, r2\n"            /*  < acc_0_1 */
       "  asr r3, r3, #5\n"                   /* v0_0_1 */
       "  ssat r3, #8, r3\n"                  /*  < v0_0_1 */
-      "  strb r3, [r12, #1]\n"               /*  < out */
-      "  smmla r3, r5, r2, r9\n"             /*  < acc_0_2 */
+      "  strb r3, [r9, #1]\n"                /*  < out */
+      "  smmla r3, r5, r12, r2\n"            /*  < acc_0_2 */
       "  asr r3, r3, #5\n"                   /* v0_0_2 */
       "  ssat r3, #8, r3\n"                  /*  < v0_0_2 */
-      "  strb r3, [r12, #2]\n"               /*  < out */
-      "  smmla r3, r6, r2, r9\n"             /*  < acc_0_3 */
+      "  strb r3, [r9, #2]\n"                /*  < out */
+      "  smmla r3, r6, r12, r2\n"            /*  < acc_0_3 */
       "  asr r3, r3, #5\n"                   /* v0_0_3 */
       "  ssat r3, #8, r3\n"                  /*  < v0_0_3 */
-      "  strb r3, [r12, #3]\n"               /*  < out */
-      "  smmla r3, r7, r2, r9\n"             /*  < acc_0_4 */
-      "  smmla r2, r8, r2, r9\n"             /*  < acc_0_5 */
+      "  strb r3, [r9, #3]\n"                /*  < out */
+      "  smmla r3, r7, r12, r2\n"            /*  < acc_0_4 */
+      "  smmla r2, r8, r12, r2\n"            /*  < acc_0_5 */
       "  asr r3, r3, #5\n"                   /* v0_0_4 */
       "  ssat r3, #8, r3\n"                  /*  < v0_0_4 */
-      "  strb r3, [r12, #4]\n"               /*  < out */
+      "  strb r3, [r9, #4]\n"                /*  < out */
       "  asr r2, r2, #5\n"                   /* v0_0_5 */
       "  ssat r2, #8, r2\n"                  /*  < v0_0_5 */
-      "  strb r2, [r12, #5]\n"               /*  < out */
+      "  strb r2, [r9, #5]\n"                /*  < out */
       "  cmp r0, r1\n"                       /*  < x, x end */
       "  bne .Ltvmgen_classifier_conv1x6_20_int8_2\n"
       ".Ltvmgen_classifier_conv1x6_20_int8_1:\n"

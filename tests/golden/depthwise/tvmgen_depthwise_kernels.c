@@ -7,90 +7,165 @@
 
 #include "utvm/fixed_point.h"
 
+/* 3x3 depthwise, 4 columns of one channel at a time. */
+/* clang-format off */
+__attribute__((naked)) void tvmgen_depthwise_depthwise3x3_4(
+    const int16_t *restrict x __attribute__((unused)),
+    const int32_t *restrict w __attribute__((unused)),
+    int8_t *restrict out __attribute__((unused)),
+    int32_t channels __attribute__((unused)),
+    int32_t rows __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
+      "  sub sp, sp, #4\n"
+      "  mov r4, #28\n"
+      "  mla r4, r3, r4, r1\n"               /* w end < channels, w */
+      "  str r4, [sp]\n"                     /* w end on the stack */
+      "  mov r4, #0\n"
+      "  cmp r4, r3\n"                       /*  < channels */
+      "  bge .Ltvmgen_depthwise_depthwise3x3_4_1\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_2:\n" /* for channel */
+      "  mov r3, #40\n"
+      "  ldr r4, [sp, #40]\n"                /* rows */
+      "  mla r3, r4, r3, r0\n"               /* x end < rows, x */
+      "  movw r5, #17493\n"
+      "  movt r5, #17476\n"
+      "  mov r6, #44\n"
+      "  mov r7, #0\n"
+      "  cmp r7, r4\n"                       /*  < rows */
+      "  bge .Ltvmgen_depthwise_depthwise3x3_4_3\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_4:\n" /* for row */
+      "  ldr r4, [r1]\n"                     /* acc0_3 < w */
+      "  ldr r7, [r0], #40\n"                /* p0_0_0, x */
+      "  ldr r8, [r1, #4]\n"                 /* w0_0_0 < w */
+      "  ldr r9, [r1, #8]\n"                 /* w0_0_1 < w */
+      "  ldr r10, [r0, #-36]\n"              /* p0_0_1 < x */
+      "  mov r11, r4\n"                      /* acc0_0 < acc0_3 */
+      "  smlad r11, r7, r8, r11\n"           /* acc0_0 < p0_0_0, w0_0_0 */
+      "  mov r7, r4\n"                       /* acc0_1 < acc0_3 */
+      "  mov r12, r4\n"                      /* acc0_2 < acc0_3 */
+      "  smlad r11, r10, r9, r11\n"          /* acc0_0 < p0_0_1, w0_0_1 */
+      "  smlad r7, r10, r8, r7\n"            /* acc0_1 < p0_0_1, w0_0_0 */
+      "  ldr r10, [r0, #-32]\n"              /* p0_0_2 < x */
+      "  ldr lr, [r0, #-28]\n"               /* p0_0_3 < x */
+      "  smlad r7, r10, r9, r7\n"            /* acc0_1 < p0_0_2, w0_0_1 */
+      "  smlad r12, r10, r8, r12\n"          /* acc0_2 < p0_0_2, w0_0_0 */
+      "  smlad r4, lr, r8, r4\n"             /* acc0_3 < p0_0_3, w0_0_0 */
+      "  smlad r12, lr, r9, r12\n"           /* acc0_2 < p0_0_3, w0_0_1 */
+      "  ldr r8, [r0, #-24]\n"               /* p0_0_4 < x */
+      "  ldr r10, [r1, #12]\n"               /* w0_1_0 < w */
+      "  ldr lr, [r0, #-20]\n"               /* p0_1_0 < x */
+      "  smlad r4, r8, r9, r4\n"             /* acc0_3 < p0_0_4, w0_0_1 */
+      "  smlad r11, lr, r10, r11\n"          /* acc0_0 < p0_1_0, w0_1_0 */
+      "  ldr r8, [r1, #16]\n"                /* w0_1_1 < w */
+      "  ldr r9, [r0, #-16]\n"               /* p0_1_1 < x */
+      "  ldr lr, [r0, #-12]\n"               /* p0_1_2 < x */
+      "  smlad r11, r9, r8, r11\n"           /* acc0_0 < p0_1_1, w0_1_1 */
+      "  smlad r7, r9, r10, r7\n"            /* acc0_1 < p0_1_1, w0_1_0 */
+      "  smlad r7, lr, r8, r7\n"             /* acc0_1 < p0_1_2, w0_1_1 */
+      "  smlad r12, lr, r10, r12\n"          /* acc0_2 < p0_1_2, w0_1_0 */
+      "  ldr r9, [r0, #-8]\n"                /* p0_1_3 < x */
+      "  ldr lr, [r0, #-4]\n"                /* p0_1_4 < x */
+      "  smlad r4, r9, r10, r4\n"            /* acc0_3 < p0_1_3, w0_1_0 */
+      "  smlad r12, r9, r8, r12\n"           /* acc0_2 < p0_1_3, w0_1_1 */
+      "  smlad r4, lr, r8, r4\n"             /* acc0_3 < p0_1_4, w0_1_1 */
+      "  ldr r8, [r1, #20]\n"                /* w0_2_0 < w */
+      "  ldr r9, [r0]\n"                     /* p0_2_0 < x */
+      "  ldr r10, [r1, #24]\n"               /* w0_2_1 < w */
+      "  ldr lr, [r0, #4]\n"                 /* p0_2_1 < x */
+      "  smlad r11, r9, r8, r11\n"           /* acc0_0 < p0_2_0, w0_2_0 */
+      "  smlad r11, lr, r10, r11\n"          /* acc0_0 < p0_2_1, w0_2_1 */
+      "  smlad r7, lr, r8, r7\n"             /* acc0_1 < p0_2_1, w0_2_0 */
+      "  smmla r9, r11, r5, r6\n"            /*  < acc0_0 */
+      "  asr r9, r9, #3\n"
+      "  cmp r9, #5\n"
+      "  it lt\n"
+      "  movlt r9, #5\n"
+      "  cmp r9, #127\n"
+      "  it gt\n"
+      "  movgt r9, #127\n"
+      "  strb r9, [r2], #12\n"               /* out */
+      "  ldr r9, [r0, #8]\n"                 /* p0_2_2 < x */
+      "  ldr r11, [r0, #12]\n"               /* p0_2_3 < x */
+      "  ldr lr, [r0, #16]\n"                /* p0_2_4 < x */
+      "  smlad r7, r9, r10, r7\n"            /* acc0_1 < p0_2_2, w0_2_1 */
+      "  smlad r12, r9, r8, r12\n"           /* acc0_2 < p0_2_2, w0_2_0 */
+      "  smlad r4, r11, r8, r4\n"            /* acc0_3 < p0_2_3, w0_2_0 */
+      "  smlad r12, r11, r10, r12\n"         /* acc0_2 < p0_2_3, w0_2_1 */
+      "  smlad r4, lr, r10, r4\n"            /* acc0_3 < p0_2_4, w0_2_1 */
+      "  smmla r7, r7, r5, r6\n"             /*  < acc0_1 */
+      "  asr r7, r7, #3\n"
+      "  cmp r7, #5\n"
+      "  it lt\n"
+      "  movlt r7, #5\n"
+      "  cmp r7, #127\n"
+      "  it gt\n"
+      "  movgt r7, #127\n"
+      "  strb r7, [r2, #-9]\n"               /*  < out */
+      "  smmla r7, r12, r5, r6\n"            /*  < acc0_2 */
+      "  asr r7, r7, #3\n"
+      "  cmp r7, #5\n"
+      "  it lt\n"
+      "  movlt r7, #5\n"
+      "  cmp r7, #127\n"
+      "  it gt\n"
+      "  movgt r7, #127\n"
+      "  strb r7, [r2, #-6]\n"               /*  < out */
+      "  smmla r4, r4, r5, r6\n"             /*  < acc0_3 */
+      "  asr r4, r4, #3\n"
+      "  cmp r4, #5\n"
+      "  it lt\n"
+      "  movlt r4, #5\n"
+      "  cmp r4, #127\n"
+      "  it gt\n"
+      "  movgt r4, #127\n"
+      "  strb r4, [r2, #-3]\n"               /*  < out */
+      "  cmp r0, r3\n"                       /*  < x, x end */
+      "  bne .Ltvmgen_depthwise_depthwise3x3_4_4\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_3:\n"
+      "  add r1, r1, #28\n"                  /* w */
+      "  mvn r3, #39\n"
+      "  ldr r4, [sp, #40]\n"                /* rows */
+      "  mul r3, r4, r3\n"                   /*  < rows */
+      "  add r0, r0, r3\n"                   /* x */
+      "  add r0, r0, #180\n"                 /* x */
+      "  mvn r3, #11\n"
+      "  mul r3, r4, r3\n"                   /*  < rows */
+      "  add r2, r2, r3\n"                   /* out */
+      "  add r2, r2, #1\n"                   /* out */
+      "  ldr r3, [sp]\n"                     /* w end on the stack */
+      "  cmp r1, r3\n"                       /*  < w, w end */
+      "  bne .Ltvmgen_depthwise_depthwise3x3_4_2\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_1:\n"
+      "  add sp, sp, #4\n"
+      "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
+}
+/* clang-format on */
+
 /* DEPTHWISE_CONV2D #0: int8[1,9,9,3] scale 0.05 zero point -3, int8[1,3,3,3] scale 0.02 zero
  *     point 0, int32[3] scale 0.001 zero point 0 -> int8[1,4,4,3] scale 0.03 zero point 5
  * depthwise_conv2d(int8[1,9,9,3], int8[1,3,3,3], int32[3]) -> int32[1,4,4,3] with strides=[2,
  *     2], input_zero_point=-3
  * requantize_linear(int32[1,4,4,3], int32[1], int32[1], int32[1]) -> int8[1,4,4,3] with
  *     dtype=int8, low=5, high=127 */
-void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0) {
-  const int8_t *const weight = tvmgen_depthwise_depthwise_conv2d_0_weight;
-  const int32_t *const bias = tvmgen_depthwise_depthwise_conv2d_0_bias;
-  for (int32_t y = 0; y < 4; y++) {
-    const int32_t *const p0 = bias;
-    const int8_t *const p1 = weight;
-    const int8_t *const p2 = in0 + y * 54;
-    int8_t *const p3 = out0 + y * 12;
-    for (int32_t c = 0; c < 3; c++) {
-      const int32_t a0 = p0[c];
-      int32_t acc_0 = a0;
-      int32_t acc_1 = a0;
-      int32_t acc_2 = a0;
-      int32_t acc_3 = a0;
-      const int32_t a1 = p1[c];
-      acc_0 += p2[c] * a1;
-      const int32_t a2 = p1[c + 3];
-      acc_0 += p2[c + 3] * a2;
-      const int32_t a3 = p2[c + 6];
-      acc_1 += a3 * a1;
-      const int32_t a4 = p1[c + 6];
-      acc_0 += a3 * a4;
-      acc_1 += p2[c + 9] * a2;
-      const int32_t a5 = p2[c + 12];
-      acc_2 += a5 * a1;
-      acc_1 += a5 * a4;
-      acc_2 += p2[c + 15] * a2;
-      const int32_t a6 = p2[c + 18];
-      acc_3 += a6 * a1;
-      acc_2 += a6 * a4;
-      acc_3 += p2[c + 21] * a2;
-      acc_3 += p2[c + 24] * a4;
-      const int32_t a7 = p1[c + 9];
-      acc_0 += p2[c + 27] * a7;
-      const int32_t a8 = p1[c + 12];
-      acc_0 += p2[c + 30] * a8;
-      const int32_t a9 = p2[c + 33];
-      acc_1 += a9 * a7;
-      const int32_t a10 = p1[c + 15];
-      acc_0 += a9 * a10;
-      acc_1 += p2[c + 36] * a8;
-      const int32_t a11 = p2[c + 39];
-      acc_2 += a11 * a7;
-      acc_1 += a11 * a10;
-      acc_2 += p2[c + 42] * a8;
-      const int32_t a12 = p2[c + 45];
-      acc_3 += a12 * a7;
-      acc_2 += a12 * a10;
-      acc_3 += p2[c + 48] * a8;
-      acc_3 += p2[c + 51] * a10;
-      const int32_t a13 = p1[c + 18];
-      acc_0 += p2[c + 54] * a13;
-      const int32_t a14 = p1[c + 21];
-      acc_0 += p2[c + 57] * a14;
-      const int32_t a15 = p2[c + 60];
-      acc_1 += a15 * a13;
-      const int32_t a16 = p1[c + 24];
-      acc_0 += a15 * a16;
-      acc_1 += p2[c + 63] * a14;
-      const int32_t a17 = p2[c + 66];
-      acc_2 += a17 * a13;
-      acc_1 += a17 * a16;
-      acc_2 += p2[c + 69] * a14;
-      const int32_t a18 = p2[c + 72];
-      acc_3 += a18 * a13;
-      acc_2 += a18 * a16;
-      acc_3 += p2[c + 75] * a14;
-      acc_3 += p2[c + 78] * a16;
-      const int32_t v0_0 = (utvm_mulhi(acc_0, utvm_opaque(1145324629)) + 44) >> 3;
-      const int32_t v0_1 = (utvm_mulhi(acc_1, utvm_opaque(1145324629)) + 44) >> 3;
-      const int32_t v0_2 = (utvm_mulhi(acc_2, utvm_opaque(1145324629)) + 44) >> 3;
-      const int32_t v0_3 = (utvm_mulhi(acc_3, utvm_opaque(1145324629)) + 44) >> 3;
-      p3[c] = (int8_t)utvm_clamp_int32(v0_0, 5, 127);
-      p3[c + 3] = (int8_t)utvm_clamp_int32(v0_1, 5, 127);
-      p3[c + 6] = (int8_t)utvm_clamp_int32(v0_2, 5, 127);
-      p3[c + 9] = (int8_t)utvm_clamp_int32(v0_3, 5, 127);
+void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
+                                         void *restrict workspace) {
+  const int32_t *const stream = tvmgen_depthwise_depthwise_conv2d_0_stream;
+  int16_t *const planes = workspace;
+  int16_t *const p0 = planes;
+  for (int32_t fill = 0; fill < 270; fill++) {
+    p0[fill] = 0;
+  }
+  for (int32_t line = 0; line < 9; line++) {
+    for (int32_t channel = 0; channel < 3; channel++) {
+      const int8_t *const p1 = in0 + line * 27 + channel;
+      int16_t *const p2 = planes + channel * 90 + line * 10;
+      for (int32_t pixel = 0; pixel < 9; pixel++) {
+        p2[pixel] = (int16_t)p1[pixel * 3];
+      }
     }
   }
+  tvmgen_depthwise_depthwise3x3_4(planes, stream, out0, 3, 4);
 }
 
 /* MAX_POOL2D #1: int8[1,4,4,3] scale 0.03 zero point 5 -> int8[1,2,2,3] scale 0.03 zero point 5

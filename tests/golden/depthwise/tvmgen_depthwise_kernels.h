@@ -7,10 +7,10 @@
 
 #include <stdint.h>
 
-extern const int8_t tvmgen_depthwise_depthwise_conv2d_0_weight[27];
-extern const int32_t tvmgen_depthwise_depthwise_conv2d_0_bias[3];
+extern const int32_t tvmgen_depthwise_depthwise_conv2d_0_stream[21];
 
-void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0);
+void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
+                                         void *restrict workspace);
 void tvmgen_depthwise_max_pool2d_1(const int8_t *restrict in0, int8_t *restrict out0);
 
 #endif

@@ -4,17 +4,10 @@
 
 #include "tvmgen_depthwise_kernels.h"
 
-/* [1, 3, 3, 3] */
+/* [21] */
 /* clang-format off */
-const int8_t tvmgen_depthwise_depthwise_conv2d_0_weight[27] = {
-    -20, 17, 13, 9, 5, 1, -3, -7, -11, -15, -19, 18, 14, 10, 6, 2, -2, -6, -10, -14, -18, 19, 15,
-    11, 7, 3, -1,
-};
-/* clang-format on */
-
-/* [3] */
-/* clang-format off */
-const int32_t tvmgen_depthwise_depthwise_conv2d_0_bias[3] = {
-    -91, -26, 39,
+const int32_t tvmgen_depthwise_depthwise_conv2d_0_stream[21] = {
+    -91, 655340, 65533, 983025, 2, 1310710, 7, -26, 327697, 65529, 720877, 65534, 1048562, 3, 39,
+    65549, 65525, 393234, 65530, 786414, 65535,
 };
 /* clang-format on */

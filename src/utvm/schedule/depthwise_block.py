@@ -1,0 +1,221 @@
+"""The micro function of a depthwise convolution: several columns of one channel at a time.
+
+In: the geometry, and planes that hold each channel's lines as int16, so that a word is two
+neighbouring pixels of one channel. Out: a micro function that walks channels, rows and blocks of
+columns, and its stream of constants. Where both parities of columns occur, two sets of words serve
+all taps of a row:  E = (w0 w1)(w2 w3)...,  O = (w1 w2)(w3 w4)...
+
+    columns that begin in the lower half of a word:  smlad(p0, E0), ..., smlabt(pm, O last)
+    columns that begin in the upper half:            smlatb(p0, E0), smlad(p1, O0), ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
+from utvm.ir.rewrite import Linear, simplify_body
+from utvm.schedule.depthwise_sum import DepthwiseSum
+from utvm.schedule.epilogue import Epilogue
+from utvm.schedule.weighted_sum import Array
+from utvm.schedule.window_layout import pair_words
+
+CHANNELS, ROWS = Var("channels"), Var("rows")
+_CHANNEL, _FILTER, _ROW, _GROUP = Var("channel"), Var("filter"), Var("row"), Var("group")
+Tap = tuple[int, str, int]
+"""Word of pixels from the block's first, instruction, word of weights."""
+
+
+@dataclass(frozen=True)
+class PlaneLayout:
+    """``lines`` x ``columns`` int16 per channel, columns even; pixel 0 of a window that begins at
+    column 0 of the results lies at ``shift``, 0 or 1, so that the image begins at a word."""
+
+    lines: int
+    columns: int
+    shift: int
+
+    @property
+    def elements(self) -> int:
+        return self.lines * self.columns
+
+
+@dataclass
+class DepthwiseBuilder:
+    """Makes the micro function; ``width`` columns make a block."""
+
+    w: DepthwiseSum
+    layout: PlaneLayout
+    width: int
+    biases: Array
+    constants: Mapping[str, Array]
+    epilogue: Epilogue = field(init=False)
+
+    def __post_init__(self) -> None:
+        w = self.w
+        terms = [("c", w.multiplier)] + ([("m", 1)] if w.multiplier > 1 else [])
+        last = {"y": 0, "x": w.columns - 1, "c": 0, "m": w.multiplier - 1}
+        self.epilogue = Epilogue(
+            w.epilogue,
+            w.acc,
+            w.filters,
+            Linear(0, tuple(sorted(terms))),
+            last,
+            frozenset(("n", "y", "x", "c", "m")),
+        )
+
+    def build(self) -> tuple[Function, np.ndarray] | None:
+        """The micro function and its stream; None where the epilogue cannot be taken over."""
+        whole, rest = divmod(self.w.columns, self.width)
+        body: tuple[Stmt, ...] = ()
+        if whole:
+            block = tuple(self._block(_GROUP * self.width, 0, self.width))
+            body += (For(_GROUP, Imm(0), Imm(whole), block),)
+        if rest:
+            body += tuple(self._block(Imm(0), whole * self.width, rest))
+        if not self.epilogue.legal:
+            return None
+        body = (For(_ROW, Imm(0), ROWS, body),)
+        body = (For(_FILTER, Imm(0), Imm(self.w.multiplier), body),)
+        body = simplify_body((For(_CHANNEL, Imm(0), CHANNELS, body),))
+        return self._function(body), self._stream()
+
+    # Taps and weights.
+
+    def _parities(self) -> set[int]:
+        step = self.w.strides[1]
+        return {(self.layout.shift + x * step) % 2 for x in range(min(2, self.w.columns))}
+
+    def _shares_words(self) -> bool:
+        """Whether both sets of words serve columns of both parities."""
+        return self._parities() == {0, 1} and self.w.window[1] % 2 == 1 and self.w.window[1] > 1
+
+    def _words_per_row(self) -> int:
+        kw, parities = self.w.window[1], self._parities()
+        if self._shares_words():
+            return kw - 1
+        return sum((kw + parity + 1) // 2 for parity in parities)
+
+    def _taps(self, parity: int) -> list[Tap]:
+        """How the taps of one row of the window are summed, for a column of this parity."""
+        kw = self.w.window[1]
+        if not self._shares_words():
+            first = 0 if parity == min(self._parities()) else (kw + 1) // 2
+            return [(j, "smlad", first + j) for j in range((kw + parity + 1) // 2)]
+        half = kw // 2
+        if parity == 0:
+            return [(j, "smlad", j) for j in range(half)] + [(half, "smlabt", 2 * half - 1)]
+        return [(0, "smlatb", 0)] + [(j + 1, "smlad", half + j) for j in range(half)]
+
+    def _row_words(self, row: np.ndarray) -> np.ndarray:
+        """The words of one filter's row of ``kw`` weights, in the order that ``_taps`` counts."""
+        if self._shares_words():
+            return np.concatenate([pair_words(row[:-1]), pair_words(row[1:])])
+        parts = []
+        for parity in sorted(self._parities()):
+            padded = np.concatenate([np.zeros(parity, np.int16), row])
+            parts.append(pair_words(np.pad(padded, (0, len(padded) % 2))))
+        return np.concatenate(parts)
+
+    def _stream(self) -> np.ndarray:
+        """Per filter: bias, weights row by row, constants of the rescale."""
+        per_filter = [self.constants[name].reshape(-1) for name in self.epilogue.per_filter]
+        parts: list[np.ndarray] = []
+        for f, rows in enumerate(self.w.weights):
+            parts.append(self.biases[f : f + 1])
+            parts += [self._row_words(row) for row in rows]
+            parts.append(np.array([data[f] for data in per_filter], np.int32))
+        return np.concatenate(parts).astype(np.int32)
+
+    @property
+    def filter_words(self) -> int:
+        """Words of the stream per filter."""
+        return 1 + self.w.window[0] * self._words_per_row() + len(self.epilogue.per_filter)
+
+    def _rescale_word(self, i: int) -> Load:
+        """Constant ``i`` of the filter's epilogue."""
+        return self._weight(1 + self.w.window[0] * self._words_per_row() + i)
+
+    # Loads.
+
+    def _weight(self, at: int) -> Load:
+        w = self.w
+        channel: Expr = _CHANNEL * (w.multiplier * self.filter_words)
+        index = channel + _FILTER * self.filter_words + at
+        words = w.multiplier * self.filter_words
+        return Load(Buffer("w", DType.INT32, (words,), "input"), (index,))
+
+    def _planes(self) -> Buffer:
+        return Buffer("x", DType.INT16, (self.layout.elements,), "input")
+
+    def _pixels(self, column: Expr, ky: int, at: int) -> Load:
+        """Two pixels of window row ``ky``, ``at`` elements behind where ``column`` begins."""
+        w, layout = self.w, self.layout
+        index = _CHANNEL * layout.elements + _ROW * (w.strides[0] * layout.columns)
+        index = index + column * w.strides[1] + (ky * w.row_dilation * layout.columns + at)
+        return Load(self._planes(), (index,), 2)
+
+    # One block.
+
+    def _block(self, column: Expr, first: int, width: int) -> list[Stmt]:
+        """The results of ``width`` columns from ``column + first`` on."""
+        w = self.w
+        # A block that begins at an odd column reads from the word before.
+        start = self.layout.shift + first * w.strides[1]
+        begin = start - start % 2
+        offsets = [start % 2 + x * w.strides[1] for x in range(width)]
+        kh, _ = w.window
+        accs = [Buffer(f"acc{first}_{x}", DType.INT32, (), "register") for x in range(width)]
+        bias = Var(f"bias{first}")
+        result: list[Stmt] = [Let(bias, self._weight(0))]
+        for acc in accs:
+            result += [Alloc(acc), Store(acc, (), bias)]
+        for ky in range(kh):
+            result += self._row(column, first, begin, ky, offsets, accs)
+        for x, acc in enumerate(accs):
+            inside = {"y": _ROW, "x": column + (first + x), "c": _CHANNEL, "m": _FILTER}
+            if w.multiplier == 1:
+                del inside["m"]
+            result += self.epilogue.result(inside, acc, self._rescale_word, f"{first}_{x}")
+        return result
+
+    def _row(
+        self, column: Expr, first: int, begin: int, ky: int, offsets: list[int], accs: list[Buffer]
+    ) -> list[Stmt]:
+        """All taps of one row of the window, pixel by pixel, so that each is loaded once."""
+        tag = f"{first}_{ky}"
+        taps = [
+            (offset // 2 + word, name, weight, acc)
+            for offset, acc in zip(offsets, accs, strict=True)
+            for word, name, weight in self._taps(offset % 2)
+        ]
+        result: list[Stmt] = [
+            Let(Var(f"w{tag}_{j}"), self._weight(1 + ky * self._words_per_row() + j))
+            for j in sorted({weight for _, _, weight, _ in taps})
+        ]
+        for pixel in sorted({pixel for pixel, _, _, _ in taps}):
+            var = Var(f"p{tag}_{pixel}")
+            result.append(Let(var, self._pixels(column, ky, begin + 2 * pixel)))
+            for place, name, weight, acc in taps:
+                if place == pixel:
+                    total = Call(name, (var, Var(f"w{tag}_{weight}"), Load(acc)), DType.INT32)
+                    result.append(Store(acc, (), total))
+        return result
+
+    def _function(self, body: tuple[Stmt, ...]) -> Function:
+        kh, kw = self.w.window
+        about = f"{kh}x{kw} depthwise, {self.width} columns of one channel at a time."
+        inputs, outputs = self.epilogue.parameters()
+        weights = Buffer("w", DType.INT32, (self.w.multiplier * self.filter_words,), "input")
+        return Function(
+            f"depthwise{kh}x{kw}_{self.width}",
+            (self._planes(), weights, *inputs),
+            outputs,
+            self.epilogue.resized(body),
+            comment=(about,),
+            scalars=(CHANNELS, ROWS),
+        )

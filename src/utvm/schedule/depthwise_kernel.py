@@ -1,0 +1,244 @@
+"""A depthwise convolution on planes of int16: the whole kernel.
+
+In: an unscheduled kernel, the module's constants. Out: the kernel, which takes four channels at a
+time: it spreads some of their lines over planes, then runs the micro function on these; or None
+where the kernel is not of that kind. Small images are spread whole, larger ones in strips of rows
+that overlap by the height of the window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import (
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Expr,
+    For,
+    Function,
+    If,
+    Imm,
+    Invoke,
+    Let,
+    Load,
+    Pointer,
+    Stmt,
+    Store,
+    Var,
+    all_of,
+    loop,
+)
+from utvm.ir.rewrite import simplify_body
+from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
+from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.weighted_sum import Array, known_bias
+
+I16 = DType.INT16
+GROUP = 4
+"""Channels that are spread together: the bytes of a word."""
+_PIXEL = Var("pixel")
+
+
+@dataclass(frozen=True)
+class DepthwiseSchedule:
+    """The knobs: most columns of a block, most bytes of planes."""
+
+    width: int = 6
+    plane_bytes: int = 6144
+
+
+def schedule_depthwise(
+    function: Function, constants: Mapping[str, Array], schedule: DepthwiseSchedule
+) -> Scheduled | None:
+    """The kernel on planes, or None."""
+    w = read_depthwise(function, constants)
+    biases = None if w is None else known_bias(w.bias, w.filters, constants)
+    if w is None or biases is None:
+        return None
+    rows, layout = _strips(w, schedule)
+    builder = DepthwiseBuilder(w, layout, _width(w, schedule), biases, constants)
+    built = builder.build()
+    if built is None:
+        return None
+    micro, stream = built
+    name = f"{function.name}_stream"
+    kernel = _Kernel(
+        w, layout, rows, builder, micro, Buffer(name, DType.INT32, stream.shape, "const")
+    )
+    return Scheduled(kernel.function(), kernel.micros(), {name: stream})
+
+
+def _strips(w: DepthwiseSum, schedule: DepthwiseSchedule) -> tuple[int, PlaneLayout]:
+    """Rows of results per strip, as many as the planes may hold, and the planes."""
+    kh, kw = w.window
+    shift = w.origin[1] % 2
+    columns = shift + (w.columns - 1) * w.strides[1] + kw
+    columns += columns % 2
+
+    def lines(rows: int) -> int:
+        return (rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation + 1
+
+    rows = w.rows
+    while rows > 1 and 2 * GROUP * lines(rows) * columns > schedule.plane_bytes:
+        rows -= 1
+    strips = -(-w.rows // rows)
+    rows = -(-w.rows // strips)
+    return rows, PlaneLayout(lines(rows), columns, shift)
+
+
+def _width(w: DepthwiseSum, schedule: DepthwiseSchedule) -> int:
+    """Columns of a block: all blocks begin at words, and as few columns as can be are left over."""
+    if w.columns <= schedule.width:
+        return w.columns
+    step = 1 if w.strides[1] % 2 == 0 else 2
+    widths = [n for n in range(schedule.width, 1, -1) if n % step == 0] or [2]
+    return min(widths, key=lambda n: (-(-w.columns // n), w.columns % n))
+
+
+@dataclass(frozen=True, eq=False)
+class _Kernel:
+    w: DepthwiseSum
+    layout: PlaneLayout
+    rows: int
+    builder: DepthwiseBuilder
+    micro: Function
+    stream: Buffer
+
+    @property
+    def planes(self) -> Buffer:
+        channels = min(GROUP, self.w.image[3])
+        return Buffer("planes", I16, (channels * self.layout.elements,), "workspace")
+
+    def micros(self) -> tuple[Function, ...]:
+        return (self.micro, self._spread()) if self.w.image[3] >= GROUP else (self.micro,)
+
+    def function(self) -> Function:
+        w = self.w
+        n, group, fill = Var("n"), Var("g"), Var("fill")
+        groups, rest = divmod(w.image[3], GROUP)
+        blank = Store(self.planes, (fill,), Imm(w.padding, I16))
+        body: tuple[Stmt, ...] = (loop(fill, self.planes.elements, blank, parallel=True),)
+        body += (loop(group, groups, *self._strips(n, group * GROUP, GROUP)),)
+        if rest:
+            body += self._strips(n, Imm(groups * GROUP), rest)
+        tables = {o.buffer.name for o in self.builder.epilogue.operands.values()}
+        kept = tuple(b for b in w.function.constants if b.name in tables)
+        return replace(
+            w.function,
+            body=simplify_body((loop(n, w.image[0], *body),)),
+            workspace=(self.planes,),
+            constants=(self.stream, *kept),
+        )
+
+    def _strips(self, n: Expr, first: Expr, channels: int) -> tuple[Stmt, ...]:
+        """All rows of ``channels`` channels from ``first`` on."""
+        full, rest = divmod(self.w.rows, self.rows)
+        strip = Var("strip")
+        body: tuple[Stmt, ...] = (
+            loop(strip, full, *self._strip(n, first, channels, strip * self.rows, self.rows)),
+        )
+        if rest:
+            body += self._strip(n, first, channels, Imm(full * self.rows), rest)
+        return body
+
+    def _strip(self, n: Expr, first: Expr, channels: int, y: Expr, rows: int) -> tuple[Stmt, ...]:
+        """``rows`` rows of results from ``y`` on."""
+        w = self.w
+        kh, _ = w.window
+        _, height, _, _ = w.image
+        lines = (rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation + 1
+        line = Var("line")
+        row = y * w.strides[0] + line - w.origin[0]
+        inside = self._line(n, row, line, first, channels)
+        last = (w.rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation - w.origin[0]
+        fill: Stmt = loop(line, lines, *inside)
+        if w.origin[0] > 0 or last >= height:
+            condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
+            outside = self._blank_line(line, channels) if self.rows < w.rows else ()
+            fill = loop(line, lines, If(condition, inside, outside))
+        return (fill, self._invoke(n, first, channels, y, rows))
+
+    @property
+    def _inside(self) -> tuple[int, int]:
+        """Where the image begins in a line of a plane, and how many of its pixels are there."""
+        begin = self.layout.shift + self.w.origin[1]
+        return begin, min(self.w.image[2], self.layout.columns - begin)
+
+    def _line(self, n: Expr, row: Expr, line: Expr, first: Expr, channels: int) -> tuple[Stmt, ...]:
+        """One row of the image, spread over the planes."""
+        _, height, width, depth = self.w.image
+        begin, count = self._inside
+        source = self.w.source.view(self.w.source.elements)
+        at = ((n * height + row) * width) * depth + first
+        to = line * self.layout.columns + begin
+        if channels == GROUP:
+            pointers = (Pointer(source, at), Pointer(self.planes, to))
+            return (Invoke(self._spread().name, pointers),)
+        channel = Var("channel")
+        value = Cast(I16, Load(source, (at + channel + _PIXEL * depth,)))
+        store = Store(self.planes, (to + channel * self.layout.elements + _PIXEL,), value)
+        inner = loop(_PIXEL, count, store, parallel=True)
+        return (loop(channel, channels, inner, parallel=True),)
+
+    def _blank_line(self, line: Expr, channels: int) -> tuple[Stmt, ...]:
+        begin, count = self._inside
+        channel = Var("channel")
+        index = channel * self.layout.elements + line * self.layout.columns + begin + _PIXEL
+        store = Store(self.planes, (index,), Imm(self.w.padding, I16))
+        inner = loop(_PIXEL, count, store, parallel=True)
+        return (loop(channel, channels, inner, parallel=True),)
+
+    def _spread(self) -> Function:
+        """Four channels of a row of pixels, each to its plane: two pixels make a word."""
+        depth, size = self.w.image[3], self.layout.elements
+        _, count = self._inside
+        source = Buffer("x", DType.INT8, ((count - 1) * depth + GROUP,), "input")
+        planes = Buffer("planes", I16, (3 * size + count,), "output")
+        pair: list[Stmt] = []
+        for p in range(2):
+            word = Var(f"word{p}")
+            pair.append(Let(word, Load(source, (_PIXEL * depth + p * depth,), 4)))
+            for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
+                pair.append(Let(Var(f"h{p}_{half}"), Call(name, (word,), DType.INT32)))
+        for channel in range(GROUP):
+            words = (Var(f"h0_{channel % 2}"), Var(f"h1_{channel % 2}"))
+            # PKHTB takes the upper halves, with the first operand's on top.
+            value = (
+                Call("pkhbt", words, DType.INT32)
+                if channel < 2
+                else Call("pkhtb", words[::-1], DType.INT32)
+            )
+            pair.append(Store(planes, (_PIXEL + channel * size,), value, 2))
+        body: tuple[Stmt, ...] = (
+            For(_PIXEL, Imm(0), Imm(count - count % 2), tuple(pair), 2, parallel=True),
+        )
+        for channel in range(GROUP if count % 2 else 0):
+            at = count - 1
+            single = Cast(I16, Load(source, (Imm(at * depth + channel),)))
+            body += (Store(planes, (Imm(at + channel * size),), single),)
+        return Function(
+            f"spread_{depth}_{count}",
+            (source,),
+            (planes,),
+            simplify_body(body),
+            comment=(f"Four channels of {count} pixels, each to its own plane.",),
+        )
+
+    def _invoke(self, n: Expr, first: Expr, channels: int, y: Expr, rows: int) -> Invoke:
+        """The micro function on the lines in the planes."""
+        words = self.w.multiplier * self.builder.filter_words
+        pointers = [Pointer(self.planes, Imm(0)), Pointer(self.stream, first * words)]
+        results: list[Pointer] = []
+        for operand in self.builder.epilogue.operands.values():
+            offset = operand.outer
+            for name, base in (("y", y), ("c", first)):
+                if operand.step(name):
+                    offset = offset + base * operand.step(name)
+            pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
+            (results if operand.buffer.scope == "output" else pointers).append(pointer)
+        return Invoke(self.micro.name, (*pointers, *results), (Imm(channels), Imm(rows)))

@@ -1,0 +1,127 @@
+"""Reads the loops of a depthwise convolution, as ``weighted_sum`` does for a full one.
+
+In: an unscheduled function of ``depthwise_conv2d``. Out: its geometry, read off the index
+expressions, or None where it is of another kind (dilated columns, floats, weights made at run time,
+weights with a zero point).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import Alloc, Buffer, Expr, Function, Stmt, Store
+from utvm.ir.rewrite import Linear
+from utvm.schedule.primitives import writes
+from utvm.schedule.weighted_sum import (
+    Array,
+    flat_form,
+    peel,
+    product_of,
+    read_stage,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class DepthwiseSum:
+    """out[n, y, x, c * multiplier + m] = epilogue(bias + sum over ky, kx of image * weights).
+
+    ``image`` is [batch, height, width, channels], ``weights`` [filters, kh, kw] in int16.
+    """
+
+    function: Function
+    source: Buffer
+    image: tuple[int, int, int, int]
+    weights: Array
+    rows: int
+    columns: int
+    strides: tuple[int, int]
+    row_dilation: int
+    origin: tuple[int, int]
+    padding: int
+    bias: Expr
+    acc: Buffer
+    epilogue: tuple[Stmt, ...]
+
+    @property
+    def filters(self) -> int:
+        return int(self.weights.shape[0])
+
+    @property
+    def multiplier(self) -> int:
+        return self.filters // self.image[3]
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return int(self.weights.shape[1]), int(self.weights.shape[2])
+
+
+def read_depthwise(function: Function, constants: Mapping[str, Array]) -> DepthwiseSum | None:
+    """The geometry of a kernel, or None."""
+    if function.op != "depthwise_conv2d":
+        return None
+    stage = [s for s in function.body if writes((s,), "rows")]
+    rest = [s for s in function.body if s not in stage]
+    if len(rest) != 1 or len(stage) > 1:
+        return None
+    outer, body = peel(rest[0], parallel=True)
+    if len(body) < 4 or not isinstance(body[0], Alloc) or not isinstance(body[1], Store):
+        return None
+    acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
+    inner, update = peel(body[2], parallel=False)
+    product = product_of(update, acc)
+    if product is None or any(writes(epilogue, name) for name in (acc.name, "rows")):
+        return None
+    pixel, weight = product
+    data = constants.get(weight.buffer.name)
+    narrow = weight.buffer.dtype in (DType.INT8, DType.INT16)
+    if data is None or pixel.buffer.dtype is not DType.INT8 or not narrow:
+        return None
+    padding = read_stage(stage[0]) if stage else (pixel.buffer.name, (0, 0), 0)
+    if padding is None:
+        return None
+    name, (above, left), value = padding
+    source = next(b for b in function.inputs if b.name == name)
+    n, height, width, channels = source.shape
+    kh, kw, filters = inner.get("ky", 1), inner.get("kx", 1), data.size // max(1, _taps(inner))
+    line, form = pixel.buffer.shape[-1], flat_form(pixel.buffer, pixel.indices)
+    if form is None or left % channels or filters % channels:
+        return None
+    row, dilation = form.coefficient("y") // line, form.coefficient("ky") // line
+    column = form.coefficient("x") // channels
+    expected = {
+        "n": pixel.buffer.elements // pixel.buffer.shape[0],
+        "y": row * line,
+        "x": column * channels,
+        "c": 1,
+        "ky": dilation * line,
+        "kx": channels,
+    }
+    order = {"ky": kw * filters, "kx": filters, "c": filters // channels, "m": 1}
+    known = {**outer, **inner}
+    for load, wanted in ((pixel, expected), (weight, order)):
+        terms = tuple(sorted((k, c) for k, c in wanted.items() if k in known and c))
+        if flat_form(load.buffer, load.indices) != Linear(0, terms):
+            return None
+    if set(known) - {"n", "y", "x", "c", "m", "ky", "kx"} or outer.get("c", 1) != channels:
+        return None
+    return DepthwiseSum(
+        function,
+        source,
+        (n, height, width, channels),
+        data.reshape(kh, kw, filters).transpose(2, 0, 1).astype("int16"),
+        rows=outer.get("y", 1),
+        columns=outer.get("x", 1),
+        strides=(row or 1, column or 1),
+        row_dilation=dilation or 1,
+        origin=(above, left // channels),
+        padding=value,
+        bias=initial,
+        acc=acc,
+        epilogue=tuple(epilogue),
+    )
+
+
+def _taps(inner: Mapping[str, int]) -> int:
+    return inner.get("ky", 1) * inner.get("kx", 1)
