@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
+from utvm.device.memory_program import SectionMap
 from utvm.driver.connect import Device
 from utvm.driver.execute import RunReport
 from utvm.driver.inspect import Inspection, TensorLine
@@ -19,8 +20,8 @@ from utvm.driver.run import OperatorCost
 Json = dict[str, object]
 
 
-def run_json(report: RunReport) -> Json:
-    """``utvm run --json``."""
+def run_json(report: RunReport, placed: SectionMap | None = None) -> Json:
+    """``utvm run --json``; ``placed`` is there with --show-memory."""
     run, build, comparison = report.run, report.build, report.comparison
     return {
         **origin_json(build.model, build.options),
@@ -38,6 +39,7 @@ def run_json(report: RunReport) -> Json:
         "stack_bytes": run.stack_bytes,
         "operators": [operator_json(operator) for operator in run.operators],
         "compile_seconds": round(build.compile_seconds, 3),
+        **({} if placed is None else {"memory_map": asdict(placed)}),
     }
 
 

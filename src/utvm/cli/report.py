@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import groupby
 
 import numpy as np
 from rich.console import Console
 from rich.text import Text
 
 from utvm.cli.output import WIDE, bar, count, plain_table, ratio, size
+from utvm.device.memory_program import SectionMap
 from utvm.driver.connect import Device
 from utvm.driver.execute import RunReport
 from utvm.driver.memory import Memory
@@ -182,6 +184,23 @@ def print_memory(console: Console, memory: Memory, board: Board, stack_bytes: in
     )
     if stack_bytes is not None:
         table.add_row("stack", size(stack_bytes), size(board.stack_bytes), "deepest use, measured")
+    console.print(table)
+
+
+def print_memory_map(console: Console, placed: SectionMap) -> None:
+    """Sections by address, each with its functions; then what is free."""
+    table = plain_table("address", "bytes", "memory", "what", right=("bytes",))
+    console.print()
+    for section in placed.sections:
+        row = (f"{section.address:#010x}", count(section.size_bytes), section.memory)
+        table.add_row(*row, section.name, style="bold")
+        inside = [f for f in placed.functions if f.section == section.name]
+        for address, same in groupby(inside, key=lambda function: function.address):
+            first, *others = same
+            names = ", ".join([first.name, *(other.name for other in others)])
+            table.add_row(f"{address:#010x}", count(first.size_bytes), "", f"  {names}")
+    for gap in placed.free:
+        table.add_row(f"{gap.address:#010x}", count(gap.size_bytes), gap.memory, "free")
     console.print(table)
 
 

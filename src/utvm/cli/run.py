@@ -14,9 +14,10 @@ from utvm.cli.command import EXIT_MISTAKE, EXIT_OK, print_json, reporting
 from utvm.cli.json_form import run_json
 from utvm.cli.model_options import build_options, model_argument
 from utvm.cli.output import progress, stdout_console
-from utvm.cli.report import print_run
+from utvm.cli.report import print_memory_map, print_run
 from utvm.cli.stages import stage_printer
 from utvm.driver.execute import RunRequest, execute
+from utvm.driver.memory_map import memory_map
 from utvm.driver.options import resolve_run_options
 
 
@@ -27,6 +28,7 @@ from utvm.driver.options import resolve_run_options
 @click.option("--expect", "expected", type=Path, metavar="F.npz", help="Compare with out<k>.")
 @click.option("--output", type=Path, metavar="F.npz", help="Write the outputs: arrays out<k>.")
 @click.option("--profile", is_flag=True, help="Show every operator, not only the costly ones.")
+@click.option("--show-memory", is_flag=True, help="Show which functions and sections lie where.")
 @click.option("--keep", type=Path, metavar="DIR", help="Leave the C, the ELF and the map there.")
 @click.option("--print-after", metavar="STAGE", help="Print the IR after a stage, to stderr.")
 @reporting
@@ -43,6 +45,7 @@ def command(
     expected: Path | None,
     output: Path | None,
     profile: bool,
+    show_memory: bool,
     keep: Path | None,
     print_after: str | None,
     as_json: bool,
@@ -59,9 +62,12 @@ def command(
     observe = stage_printer(print_after)
     with progress(enabled=print_after is None) as notify:
         report = execute(request, observe, notify)
+    placed_parts = memory_map(report.build) if show_memory else None
     if as_json:
-        print_json(run_json(report))
+        print_json(run_json(report, placed_parts))
     else:
         print_run(stdout_console(), report, every_operator=profile)
+        if placed_parts is not None:
+            print_memory_map(stdout_console(), placed_parts)
     matches = report.comparison is None or report.comparison.matches
     return EXIT_OK if matches else EXIT_MISTAKE

@@ -22,8 +22,9 @@ from utvm.driver.load import Model, import_model
 from utvm.driver.memory import Memory, read_memory
 from utvm.driver.options import BuildOptions
 from utvm.driver.pipeline import Compiled, Observer, compile_graph
+from utvm.driver.ram_program import link_ram_program
 from utvm.driver.session_network import session_memory_bytes
-from utvm.driver.transports import ELSEWHERE, SERVER, STANDALONE, Endpoint
+from utvm.driver.transports import ELSEWHERE, RAM, SERVER, STANDALONE, Endpoint
 from utvm.ir.graph import Graph, Value
 from utvm.target.board import Board
 
@@ -91,12 +92,26 @@ def build_graph(
 ) -> Build:
     """The same for a model that is imported already, which took ``import_seconds``."""
     start = time.perf_counter()
-    target, board = options.target, options.board
-    compiled = compile_graph(graph, target, observe, options.executor, options.params)
-    program = _link(compiled, options, folder)
+    compiled = compile_graph(graph, options.target, observe, options.executor, options.params)
     seconds = import_seconds + time.perf_counter() - start
-    image = None if target.is_native or program is None else read_elf(program)
-    memory = None if image is None else read_memory(image, board, compiled)
+    return build_compiled(model, compiled, options, folder, seconds)
+
+
+def build_compiled(
+    model: Model,
+    compiled: Compiled,
+    options: BuildOptions,
+    folder: Path,
+    compile_seconds: float = 0.0,
+) -> Build:
+    """The same for a network that is compiled already, for the target and executor of ``options``,
+    which took ``compile_seconds``.
+    """
+    start = time.perf_counter()
+    program = _link(compiled, options, folder)
+    seconds = compile_seconds + time.perf_counter() - start
+    image = None if options.target.is_native or program is None else read_elf(program)
+    memory = None if image is None else read_memory(image, options.board, compiled)
     return Build(model, options, compiled, program, image, memory, seconds)
 
 
@@ -109,6 +124,9 @@ def _link(compiled: Compiled, options: BuildOptions, folder: Path) -> Path | Non
     if kind == STANDALONE:
         sources = _write_sources(compiled.sources, folder)
         runtime = crt_sources(target, board, options.executor)
+    elif kind == RAM:
+        sources = _write_sources(compiled.functions.sources, folder)
+        return link_ram_program(compiled, options, sources, folder, folder / PROGRAM)
     else:
         assert kind == SERVER, kind
         sources = _write_sources(_server_files(compiled, board), folder)

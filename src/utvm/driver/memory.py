@@ -17,11 +17,13 @@ from utvm.codegen.c_rpc_main import RPC_MEMORY
 from utvm.codegen.graph_layout import runtime_memory_bytes
 from utvm.device.elf import ElfImage, Section
 from utvm.driver.pipeline import Compiled
+from utvm.driver.session_network import session_memory_bytes
 from utvm.support.errors import InternalError
 from utvm.target.board import Board
 
 STACK_SECTION = ".stack"
 VECTORS_SECTION = ".vectors"
+HEAP_START = "__utvm_heap_start"  # of programs that lie in RAM as a whole
 _ARENA_WORD_BYTES = 8
 
 
@@ -90,6 +92,8 @@ def forecast(compiled: Compiled, pointer_bytes: int = 4) -> Forecast:
 def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
     """The memory of the program ``image``."""
     sections = [s for s in image.sections if s.alloc and s.size and s.name != STACK_SECTION]
+    if HEAP_START in image.symbols:
+        return _all_in_ram(image, sections, compiled)
     in_ram = [s for s in sections if _is_in_ram(s, board)]
     in_flash = [s for s in sections if not _is_in_ram(s, board)]
     code = sum(s.size for s in in_flash if s.exec or s.name == VECTORS_SECTION)
@@ -106,6 +110,16 @@ def read_memory(image: ElfImage, board: Board, compiled: Compiled) -> Memory:
         io_bytes += _size_of(image, [f"output{k}" for k in range(len(module.outputs))])
     static = sum(s.size for s in in_ram) - arena_bytes - io_bytes
     return Memory(Flash(code, constants), Ram(arena_bytes, io_bytes, static))
+
+
+def _all_in_ram(image: ElfImage, sections: list[Section], compiled: Compiled) -> Memory:
+    """A program that a debugger puts into RAM; inputs and outputs are allocated behind it."""
+    own = session_memory_bytes(compiled, head_bytes=0)
+    total = sum(section.size for section in sections)
+    if compiled.executor == "host":
+        return Memory(Flash(0, 0), Ram(own, 0, total))
+    arena = _size_of(image, _arena_names(compiled))
+    return Memory(Flash(0, 0), Ram(arena, own, total - arena))
 
 
 def _arena_names(compiled: Compiled) -> list[str]:

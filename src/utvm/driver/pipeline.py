@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
-from utvm.codegen.c_entry import SessionFunctions, entry_functions, kernel_functions
 from utvm.codegen.assembly import assemble_micros
+from utvm.codegen.c_entry import SessionFunctions, entry_functions, kernel_functions
 from utvm.codegen.c_graph import GraphProgram, generate_graph_c
 from utvm.codegen.c_module import generate_c, kernel_symbol, prefix_of
 from utvm.codegen.params import load_params
@@ -132,12 +132,18 @@ def compile_graph(
         module = replace(module, functions=functions, micros=micros)
         observe(name, module)
     plan = plan_memory(module)
-    if executor == "aot":
-        return Compiled(imported, graph, module, plan, generate_c(module, plan, imported))
+    compiled = Compiled(imported, graph, module, plan, {})
+    return with_executor(compiled, executor, params)
+
+
+def with_executor(compiled: Compiled, executor: str, params: str = "linked") -> Compiled:
+    """The same kernels, called by another executor: only the C around them is generated anew."""
+    imported, module, plan = compiled.imported, compiled.module, compiled.plan
     loaded = params == "loaded"
+    other = replace(compiled, executor=executor, loaded=loaded, program=None)
+    if executor == "aot":
+        return replace(other, sources=generate_c(module, plan, imported))
     if executor == "host":
-        called = load_params(module) if loaded else module
-        sources = kernel_functions(called, plan).sources
-        return Compiled(imported, graph, module, plan, sources, None, executor, loaded)
+        return replace(other, sources=kernel_functions(other.called, plan).sources)
     program = generate_graph_c(module, plan, loaded)
-    return Compiled(imported, graph, module, plan, program.sources, program, executor, loaded)
+    return replace(other, sources=program.sources, program=program)

@@ -30,13 +30,15 @@ _BLOCK_BYTES = 8  # what the runtime puts in front of each block
 _NO_FUNCTION = -9
 
 
-def session_memory_bytes(compiled: Compiled) -> int:
-    """The memory for tensors and workspaces that a ``SessionNetwork`` needs on the device."""
+def session_memory_bytes(compiled: Compiled, head_bytes: int = _BLOCK_BYTES) -> int:
+    """The memory for tensors and workspaces that a ``SessionNetwork`` needs on the device, where
+    each block has a head of so many bytes.
+    """
     blocks = [size for size, _ in _blocks(compiled)]
     scratch = 0
     if compiled.executor == "host":
         scratch = max((workspace_bytes(f) for f in compiled.module.functions), default=0)
-    return sum(aligned(size) + _BLOCK_BYTES for size in blocks) + scratch
+    return sum(aligned(size) + head_bytes for size in blocks) + scratch
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from utvm.device.memory_access import ARM, RISCV, MemoryAccess
+from utvm.device.memory_emulator import EmulatorAccess
+from utvm.device.memory_gdb import connect_gdb, open_qemu_access
+from utvm.device.memory_openocd import open_openocd
+from utvm.device.memory_program import free_memory, read_memory_program
+from utvm.device.memory_pyocd import PyOcdAccess
+from utvm.device.memory_session import MemorySession
 from utvm.device.rpc_client import RpcSession
 from utvm.device.rpc_program import connect, has_rpc_server
 from utvm.device.session import Session
@@ -123,9 +130,11 @@ def default_transport(board: Board, executor: str) -> Transport:
         return _probe_transport(board)
     if executor != "host":
         return ALONE
+    if board.run == "emulator":
+        return Transport("memory")
     if has_rpc_server(board):
         return Transport("process" if board.run == "host" else "uart")
-    return Transport("gdb" if board.run == "qemu" else "memory")
+    return Transport("gdb")
 
 
 def _probe_transport(board: Board) -> Transport:
@@ -212,6 +221,35 @@ def _serial_stream(endpoint: Endpoint) -> ByteStream:
     return open_serial(endpoint.argument, uart.baud if uart else DEFAULT_BAUD)
 
 
+def _memory(open_access: Callable[[Endpoint], MemoryAccess]) -> Callable[[Endpoint], Session]:
+    """A session over memory access; the program is written to RAM when it begins."""
+
+    def opened(endpoint: Endpoint) -> Session:
+        board = endpoint.board
+        image = read_memory_program(endpoint.file, board)
+        return MemorySession(
+            open_access(endpoint),
+            image,
+            free_memory(image, board),
+            convention=RISCV if endpoint.target.arch.startswith("rv") else ARM,
+            clock_hz=board.clock_hz,
+            timeout_seconds=CALL_SECONDS,
+        )
+
+    return opened
+
+
+def _gdb_access(endpoint: Endpoint) -> MemoryAccess:
+    if endpoint.argument:
+        return connect_gdb(*host_and_port(endpoint.argument))
+    return open_qemu_access(endpoint.board, endpoint.target)
+
+
+def _pyocd_access(endpoint: Endpoint) -> MemoryAccess:
+    board = endpoint.board
+    return PyOcdAccess(board.debug.pyocd or "cortex_m", probe=endpoint.argument, name=board.name)
+
+
 _ON_DEVICE = ("emulator", "qemu", "probe", "host")
 
 TRANSPORTS = {
@@ -223,6 +261,34 @@ TRANSPORTS = {
     ),
     "process": Kind(
         SERVER, ("host",), "RPC over the pipes of a native program", open=_rpc("process")
+    ),
+    "memory": Kind(
+        RAM,
+        ("emulator",),
+        "the emulated core's memory, in this process",
+        open=_memory(lambda endpoint: EmulatorAccess(endpoint.target, endpoint.board)),
+    ),
+    "gdb": Kind(
+        RAM,
+        ("qemu",),
+        "memory through QEMU's GDB stub, or through any GDB server",
+        "HOST:PORT",
+        ("qemu", "probe", "emulator"),
+        _memory(_gdb_access),
+    ),
+    "openocd": Kind(
+        RAM,
+        ("probe",),
+        "memory through OpenOCD and the board's probe",
+        open=_memory(lambda endpoint: open_openocd(endpoint.board)),
+    ),
+    "pyocd": Kind(
+        RAM,
+        ("probe",),
+        "memory through pyOCD and the board's probe",
+        "PROBE",
+        ("probe",),
+        _memory(_pyocd_access),
     ),
     "serial": Kind(
         ELSEWHERE,
