@@ -18,6 +18,7 @@ from utvm.codegen.thumb.spill import Spills, spill_costs, with_spills
 from utvm.target.pipeline import Pipeline
 
 REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
+_COLD = 50  # a block with less than this part of the hottest one's work is scheduled quickly
 _TRIES = 2  # values spilled beyond those that must be, to see whether it pays
 
 
@@ -55,8 +56,12 @@ class _Allocator:
         spills = Spills()
         best: Allocation | None = None
         tries = 0
+        thorough = False
         while True:
-            result, origins = self._attempt(spills)
+            result, origins = self._attempt(spills, thorough)
+            if isinstance(result, Allocation) and not thorough:
+                thorough = True
+                continue
             if isinstance(result, Allocation):
                 tries += 1
                 if best is None or result.cycles < best.cycles:
@@ -92,13 +97,17 @@ class _Allocator:
         at = weights.index(max(weights))
         return live_in(blocks[at], outs[at]) & outs[at]
 
-    def _attempt(self, spills: Spills) -> tuple[Allocation | _Failure, Mapping[int, int]]:
+    def _attempt(
+        self, spills: Spills, thorough: bool
+    ) -> tuple[Allocation | _Failure, Mapping[int, int]]:
         program, slots, origins = with_spills(self.program, spills)
         outs = live_out(program.blocks)
         blocks: list[Block] = []
         cycles = 0
+        most = max(block.weight * len(block.insts) for block in program.blocks)
         for block, out in zip(program.blocks, outs, strict=True):
-            found = self._schedule(block, out)
+            hot = block.weight * len(block.insts) * _COLD >= most
+            found = self._schedule(block, out, thorough and hot)
             cycles += found.cycles * block.weight
             blocks.append(replace(block, insts=list(found.insts)))
         program = replace(program, blocks=tuple(blocks))
@@ -107,12 +116,14 @@ class _Allocator:
             return colors, origins
         return Allocation(program, colors, slots, cycles), origins
 
-    def _schedule(self, block: Block, out: frozenset[int]) -> Scheduled:
+    def _schedule(self, block: Block, out: frozenset[int], thorough: bool) -> Scheduled:
+        """Remembered, since most blocks stay as they are from one attempt to the next."""
         mentioned = {r for inst in block.insts for r in (*inst.uses, *inst.defs)}
         limit = len(REGISTERS) - len(out - mentioned)
-        key = (tuple(block.insts), out & mentioned, limit)
+        inside = out & mentioned
+        key = (tuple(block.insts), inside, limit, thorough)
         if key not in self.known:
-            self.known[key] = schedule(block, out & mentioned, limit, self.pipeline)
+            self.known[key] = schedule(block, inside, limit, self.pipeline, thorough=thorough)
         return self.known[key]
 
 

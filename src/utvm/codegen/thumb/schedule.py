@@ -5,7 +5,8 @@ most registers it needs at once. Several greedy strategies are tried and each re
 the pipeline: how many loads are grouped before arithmetic goes on (a single-issue core overlaps
 neighbouring loads, a dual-issue core pairs each with arithmetic), and how many registers are kept
 free for intermediate results. Loads never overtake each other: so the operands that the oldest
-arithmetic waits for are always first, and no choice runs into a dead end.
+arithmetic waits for are always first. Nothing takes a register that what stands before it in the
+text needs, so that no choice runs into a dead end.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from utvm.codegen.thumb.builder import CONSTANTS
 from utvm.codegen.thumb.flow import dependences, live_in, settle, with_post_index
 from utvm.codegen.thumb.isa import POST_LIMIT
 from utvm.codegen.thumb.machine import Block, Inst, real
@@ -35,24 +37,26 @@ class Scheduled:
 @dataclass(frozen=True)
 class Strategy:
     """``group``: free registers that start a group of loads. ``reserve``: registers that loads
-    leave free. ``critical``: whether the longest way to the end goes before the order of text.
-    ``by_need``: whether loads come in the order of their first uses, not in that of the text."""
+    leave free. ``critical``: whether the longest way to the end goes before the order of text."""
 
     group: int
     reserve: int
     critical: bool = False
-    by_need: bool = False
 
 
-def schedule(block: Block, out: frozenset[int], limit: int, pipeline: Pipeline) -> Scheduled:
+def schedule(
+    block: Block, out: frozenset[int], limit: int, pipeline: Pipeline, *, thorough: bool = True
+) -> Scheduled:
     """The best order of a block that is found; above ``limit`` only where none keeps to it.
 
-    Registers that live through the block unmentioned must not be in ``out``.
+    Registers that live through the block unmentioned must not be in ``out``. Without ``thorough``
+    only the order of the text and two strategies are tried.
     """
-    body = _Body(_merged(block.insts), out, live_in(block, out))
+    body = _Body(_prepared(block.insts, out), out, live_in(block, out))
     found = _priced(block, body, list(range(len(body.insts))), pipeline)
     best, seen = found, {tuple(range(len(body.insts)))}
-    for strategy in _strategies(pipeline, len(body.insts)):
+    strategies = _strategies(pipeline, len(body.insts))
+    for strategy in strategies if thorough else strategies[:2]:
         order = _List(body, limit, pipeline, strategy).run()
         if tuple(order) in seen:
             continue
@@ -73,19 +77,46 @@ def _rank(found: Scheduled, limit: int) -> tuple[int, int, int]:
     return max(0, found.pressure - limit), found.cycles, found.pressure
 
 
-def _merged(insts: Sequence[Inst]) -> list[Inst]:
-    """The block with accesses that move their pointers, where there are such."""
-    return with_post_index(insts, POST_LIMIT)
+def _prepared(insts: Sequence[Inst], out: frozenset[int]) -> list[Inst]:
+    """Accesses move their pointers where they can; what only serves a later instruction of the
+    block stands right before the first that needs it, so that the order of the text keeps few
+    values."""
+    merged = with_post_index(insts, POST_LIMIT)
+    order = dependences(merged)
+    writers: dict[int, int] = {}
+    for inst in merged:
+        for register in inst.defs:
+            writers[register] = writers.get(register, 0) + 1
+    serves = [
+        bool(inst.defs) and all(writers[d] == 1 and d not in out for d in inst.defs)
+        for inst in merged
+    ]
+    result: list[int] = []
+    done: set[int] = set()
+
+    def place(at: int) -> None:
+        for earlier in sorted(order.before[at] - done):
+            if earlier not in done:
+                place(earlier)
+        done.add(at)
+        result.append(at)
+
+    for at in range(len(merged)):
+        wanted = not serves[at] or not order.after[at]
+        if wanted and at not in done:
+            place(at)
+    return settle(merged, result, order.floating)
 
 
 def _strategies(pipeline: Pipeline, count: int) -> list[Strategy]:
-    groups = (4, 2, 3, 1, 6) if pipeline.width == 1 else (1,)
-    reserves = (0, 1, 2) if pipeline.width == 1 else (0, 1, 2, 3)
-    needs = (False,) if pipeline.width == 1 else (True, False)
-    found = [Strategy(g, r, by_need=n) for n in needs for g in groups for r in reserves]
+    if pipeline.width == 1:
+        found = [Strategy(group, 0) for group in (4, 2, 3, 6, 1)]
+        found += [Strategy(4, 1)]
+    else:
+        found = [Strategy(1, reserve) for reserve in (0, 1, 2)]
     if count <= _SHORT_BLOCK or pipeline.width == 2:
         found += [replace(strategy, critical=True) for strategy in found]
-    return found if count <= _LONG_BLOCK else found[:4]
+    return found if count <= _LONG_BLOCK else found[:2]
 
 
 def pressure(insts: Sequence[Inst], out: frozenset[int]) -> int:
@@ -106,22 +137,16 @@ class _Body:
     def __init__(self, insts: list[Inst], out: frozenset[int], entry: frozenset[int]) -> None:
         self.insts, self.out, self.entry = insts, out, entry
         self.order = dependences(insts)
-        self.loads = [is_load(inst) for inst in insts]
+        self.loads = [is_load(inst) or _is_constant(inst) for inst in insts]
         self.parts = [parts_of(inst) for inst in insts]
         self.written = [real(inst.defs) for inst in insts]
         self.touched = [tuple({*real(i.uses), *real(i.defs)}) for i in insts]
-        self.loads_in_text = [at for at, load in enumerate(self.loads) if load]
-        self.needed = sorted(self.loads_in_text, key=self._first_use)
         self.multiplies = [inst.op.startswith("sm") for inst in insts]
         self.mentions: dict[int, int] = {}
         for registers in self.touched:
             for register in registers:
                 self.mentions[register] = self.mentions.get(register, 0) + 1
         self.mentions |= {r: 1 << 30 for r in out if r in self.mentions}
-
-    def _first_use(self, at: int) -> int:
-        """The first instruction that waits for a load."""
-        return min(self.order.after[at], default=at)
 
     def depths(self) -> list[int]:
         """How many instructions must follow each, at least."""
@@ -132,8 +157,12 @@ class _Body:
         return depth
 
 
+def _is_constant(inst: Inst) -> bool:
+    return inst.op in CONSTANTS
+
+
 class _List:
-    """One greedy run."""
+    """One greedy run. Constants count as loads: both are made no sooner than their turn comes."""
 
     def __init__(self, body: _Body, limit: int, pipeline: Pipeline, strategy: Strategy) -> None:
         self.body, self.limit, self.strategy = body, limit, strategy
@@ -141,9 +170,10 @@ class _List:
         self.line = timeline(pipeline)
         self.waiting = [len(before) for before in body.order.before]
         self.ready = [at for at, count in enumerate(self.waiting) if count == 0]
-        self.loads = list(body.needed if strategy.by_need else body.loads_in_text)
+        self.loads = [at for at, load in enumerate(body.loads) if load]
         self.live = set(body.entry)
         self.mentions = dict(body.mentions)
+        self.text = list(range(len(body.insts)))
         self.depth = body.depths() if strategy.critical else [0] * len(body.insts)
         self.loading = False
 
@@ -159,14 +189,15 @@ class _List:
     def _issue(self, at: int) -> None:
         body = self.body
         self.ready.remove(at)
+        self.text.remove(at)
         for part in body.parts[at]:
             self.line.issue(part)
         for following in body.order.after[at]:
             self.waiting[following] -= 1
             if self.waiting[following] == 0:
                 self.ready.append(following)
-        self.loading = body.loads[at]
-        if self.loading:
+        self.loading = is_load(body.insts[at])
+        if body.loads[at]:
             self.loads.remove(at)
         self.live.update(body.written[at])
         for register in body.touched[at]:
@@ -188,21 +219,45 @@ class _List:
         loads, others = self._fitting(room)
         if self.single:
             return self._choose_single(room, loads, others)
-        return min(loads + others, key=self._key, default=min(self.ready))
+        return min(loads + others, key=self._key, default=self.text[0])
 
     def _fitting(self, room: int) -> tuple[list[int], list[int]]:
         """The ready instructions that there are registers for: the next load, and the others."""
         loads: list[int] = []
         others: list[int] = []
         for at in self.ready:
-            if not self.body.loads[at]:
-                if self._growth(at) <= room:
-                    others.append(at)
-            elif at == self.loads[0]:
-                spare = room if at == min(self.ready) else room - self.strategy.reserve
-                if self._growth(at) <= spare:
-                    loads.append(at)
+            if self.body.loads[at] and at != self.loads[0]:
+                continue
+            growth = self._growth(at)
+            if growth > 0 and not self._affordable(at, growth, room):
+                continue
+            (loads if self.body.loads[at] else others).append(at)
         return loads, others
+
+    def _affordable(self, at: int, growth: int, room: int) -> bool:
+        """Whether there are registers for ``at`` and, behind it, for all that stands before it in
+        the text, in that order."""
+        first = self.text[0]
+        if growth + (0 if at == first else self.strategy.reserve) > room:
+            return False
+        used = growth
+        made: set[int] = set(self.body.written[at])
+        gone: dict[int, int] = {}
+        for register in self.body.touched[at]:
+            gone[register] = 1
+        for earlier in self.text:
+            if earlier >= at:
+                return True
+            for register in self.body.written[earlier]:
+                if register not in self.live and register not in made:
+                    made.add(register)
+                    used += 1
+            if used > room:
+                return False
+            for register in self.body.touched[earlier]:
+                gone[register] = gone.get(register, 0) + 1
+                used -= self.mentions[register] == gone[register]
+        return True
 
     def _choose_single(self, room: int, loads: list[int], others: list[int]) -> int:
         """Loads in groups, arithmetic in between."""
@@ -211,7 +266,7 @@ class _List:
             return loads[0]
         if others:
             return min(others, key=self._key)
-        return loads[0] if loads else min(self.ready)
+        return loads[0] if loads else self.text[0]
 
     def _key(self, at: int) -> tuple[int, int, int, int]:
         parts = self.body.parts[at]
