@@ -328,14 +328,14 @@ def test_an_openocd_that_hangs_misses_its_deadline(access: OpenOcdAccess) -> Non
     assert access.read(SRAM, 4) == b"kept"
 
 
-def test_no_openocd_outlives_us(server: RemoteBitbang) -> None:
+def test_no_openocd_outlives_us(server: RemoteBitbang, tmp_path: Path) -> None:
     code = (
         "import sys, time; from utvm.device.memory_openocd import OpenOcdAccess;"
         "access = OpenOcdAccess(sys.argv[1:]); print(access.pid, flush=True); time.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *server.openocd, *CHIP],
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src")},
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
     )
     assert process.stdout is not None
