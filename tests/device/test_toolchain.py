@@ -245,6 +245,7 @@ def test_memory_script_names_every_memory() -> None:
         "__utvm_uart_baud = 0x1c200;\n"
         "__utvm_uart_tx_select = 0x0;\n"
         "__utvm_uart_rx_select = 0x0;\n"
+        "__utvm_uart_interrupt = 0xffff;\n"
     )
 
 

@@ -17,7 +17,7 @@ from utvm.device.cache import publish
 from utvm.device.process import run_tool
 from utvm.device.toolchain import Toolchain
 from utvm.support.errors import ToolchainError
-from utvm.target.board import Board
+from utvm.target.board import NO_INTERRUPT, Board
 from utvm.target.target import Target
 
 
@@ -133,4 +133,5 @@ def board_numbers(board: Board) -> dict[str, int]:
         "uart_baud": uart.baud if uart else 0,
         "uart_tx_select": uart.tx_select if uart else 0,
         "uart_rx_select": uart.rx_select if uart else 0,
+        "uart_interrupt": uart.interrupt if uart else NO_INTERRUPT,
     }

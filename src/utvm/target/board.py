@@ -19,6 +19,7 @@ from utvm.target.target import list_targets
 BOARDS = Path(__file__).parents[1] / "boards"
 CRT_PORTS = Path(__file__).parents[1] / "crt" / "port"
 UART_DRIVERS = CRT_PORTS / "uart"
+NO_INTERRUPT = 0xFFFF
 
 MEMORY_KINDS = ("flash", "ram")
 RUN_KINDS = {
@@ -59,6 +60,7 @@ class Uart:
     clock_hz: int = 0  # what its divisor divides
     tx_select: int = 0  # for pin selection registers, where the peripheral has such
     rx_select: int = 0
+    interrupt: int = NO_INTERRUPT  # of a received byte, as the core counts them
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,7 @@ def _read_uart(fields: Fields | None) -> Uart | None:
         clock_hz=fields.integer("clock_hz", 0),
         tx_select=fields.integer("tx_select", 0),
         rx_select=fields.integer("rx_select", 0),
+        interrupt=fields.integer("interrupt", NO_INTERRUPT),
     )
     if uart.driver and not (uart.base and uart.clock_hz and uart.baud):
         raise fields.error("a driver needs the fields 'base', 'clock_hz' and 'baud'")

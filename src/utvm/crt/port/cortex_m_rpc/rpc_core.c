@@ -11,6 +11,9 @@
 #define CORE_SYST_CSR CORE_REGISTER(0xE000E010u)
 #define CORE_SYST_RVR CORE_REGISTER(0xE000E014u)
 #define CORE_SYST_CVR CORE_REGISTER(0xE000E018u)
+#define CORE_NVIC_ENABLE 0xE000E100u
+#define CORE_NVIC_DISABLE 0xE000E180u
+#define CORE_NVIC_CLEAR 0xE000E280u
 #define CORE_AIRCR CORE_REGISTER(0xE000ED0Cu)
 #define CORE_CFSR CORE_REGISTER(0xE000ED28u)
 #define CORE_HFSR CORE_REGISTER(0xE000ED2Cu)
@@ -119,6 +122,20 @@ void rpc_core_start(TVMRpcPort *port) {
   core_last = core_has_dwt ? CORE_DWT_CYCCNT : 0;
   port->cycles = core_cycles;
   port->cycles_per_second = clock_hz;
+}
+
+/* The interrupt has no vector: it is enabled only while none is taken, and wakes all the same. So
+ * does SysTick, which must be left to its exception now and then. */
+void rpc_core_wait(uint32_t interrupt) {
+  const uint32_t offset = interrupt / 32u * 4u;
+  const uint32_t bit = 1u << interrupt % 32u;
+  __asm__ volatile("cpsid i" ::: "memory");
+  CORE_REGISTER(CORE_NVIC_ENABLE + offset) = bit;
+  __asm__ volatile("dsb\n\twfi" ::: "memory");
+  CORE_REGISTER(CORE_NVIC_DISABLE + offset) = bit;
+  __asm__ volatile("dsb\n\tisb" ::: "memory");
+  CORE_REGISTER(CORE_NVIC_CLEAR + offset) = bit;
+  __asm__ volatile("cpsie i\n\tisb" ::: "memory");
 }
 
 void rpc_core_reset(void) {

@@ -51,6 +51,11 @@ void rpc_core_start(TVMRpcPort *port) {
   port->cycles_per_second = (uint32_t)(uintptr_t)__utvm_clock_hz;
 }
 
+/* Nothing sets up an interrupt controller. */
+void rpc_core_wait(uint32_t interrupt) {
+  (void)interrupt;
+}
+
 /* A start makes everything new that the program uses, so a jump there is enough. */
 void rpc_core_reset(void) {
   __asm__ volatile("csrc mstatus, %0" ::"r"(CORE_MSTATUS_MIE) : "memory");

@@ -13,6 +13,9 @@ extern uint8_t __utvm_machine_timer[];
 /* Starts the counter and gives it, and the watchdog where there is one, to `port`. */
 void rpc_core_start(TVMRpcPort *port);
 
+/* Sleeps until the interrupt of that number is pending, or for some milliseconds, or not at all. */
+void rpc_core_wait(uint32_t interrupt);
+
 /* Runs the program from its start. */
 void rpc_core_reset(void);
 

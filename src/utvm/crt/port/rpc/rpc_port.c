@@ -29,6 +29,7 @@ static uint32_t port_has_fault;
 static const uint32_t *port_running_function;
 
 static int32_t port_read(void *context, uint8_t *data, size_t capacity) {
+  const uint32_t interrupt = UART_NUMBER(__utvm_uart_interrupt);
   size_t got = 0;
   (void)context;
   while (got == 0) {
@@ -36,6 +37,9 @@ static int32_t port_read(void *context, uint8_t *data, size_t capacity) {
     while (byte >= 0) {
       data[got++] = (uint8_t)byte;
       byte = got < capacity ? uart_get() : -1;
+    }
+    if (got == 0 && interrupt != UART_NO_INTERRUPT) {
+      rpc_core_wait(interrupt);
     }
   }
   return (int32_t)got;

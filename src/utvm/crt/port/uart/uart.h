@@ -13,6 +13,9 @@ extern uint8_t __utvm_uart_clock_hz[];
 extern uint8_t __utvm_uart_baud[];
 extern uint8_t __utvm_uart_tx_select[];
 extern uint8_t __utvm_uart_rx_select[];
+extern uint8_t __utvm_uart_interrupt[]; /* of a received byte; UART_NO_INTERRUPT: unknown */
+
+#define UART_NO_INTERRUPT 0xFFFFu
 
 /* The value of one of the symbols above. */
 #define UART_NUMBER(symbol) ((uint32_t)(uintptr_t)(symbol))
@@ -22,7 +25,8 @@ extern uint8_t __utvm_uart_rx_select[];
 /* Makes the UART ready, after a reset or again. */
 void uart_open(void);
 
-/* The next byte that came in, or -1 if there is none yet. */
+/* The next byte that came in, or -1 if there is none yet. A byte that waits here keeps the interrupt
+ * asserted where the driver knows how; whether the core hears it is the core's matter. */
 int32_t uart_get(void);
 
 /* Waits until there is room for a byte, and sends it. */
