@@ -20,10 +20,12 @@ _ERROR = re.compile(
 # GNU ld says no "error": program: file:place: text
 _LINK_ERROR = re.compile(
     r"(?P<what>(?:undefined reference|multiple definition|unplaced orphan|section \S+ will not fit"
-    r"|region \S+ overflowed|the stack is too small).*)$",
+    r"|region \S+ overflowed|the stack is too small|the program leaves no memory).*)$",
     re.M,
 )
-_DOES_NOT_FIT = re.compile(r"will not fit in region|region \S+ overflowed|the stack is too small")
+_DOES_NOT_FIT = re.compile(
+    r"will not fit in region|region \S+ overflowed|the stack is too small|leaves no memory"
+)
 _MESSAGE_LIMIT = 200
 
 
