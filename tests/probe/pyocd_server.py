@@ -8,6 +8,7 @@ connects to the probe ``remote:localhost:PORT``. Assumes that nobody else uses t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -71,16 +72,18 @@ class PyOcdServer:
 
     def drop(self) -> None:
         """Cuts the connection, as a cable that is pulled does."""
-        if self._client is not None:
-            self._client.shutdown(socket.SHUT_RDWR)
+        client = self._client
+        if client is not None:
+            with contextlib.suppress(OSError):  # it may have gone by itself
+                client.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """May be called again."""
-        if self._thread.is_alive():
+        with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-            self.drop()
-            self._thread.join()
-            self._listener.close()
+        self.drop()
+        self._thread.join()
+        self._listener.close()
 
     def _serve(self) -> None:
         while True:
@@ -88,14 +91,14 @@ class PyOcdServer:
                 self._client, _ = self._listener.accept()
             except OSError:  # closed
                 return
-            with self._client, self._client.makefile("rwb") as stream:
-                try:
-                    for line in stream:
-                        stream.write(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
-                        stream.flush()
-                except OSError:
-                    pass  # the client has gone
+            with contextlib.suppress(OSError), self._client as client:  # it may go at any moment
+                self._talk(client)
             self._client = None
+
+    def _talk(self, client: socket.socket) -> None:
+        with client.makefile("rb") as requests:
+            for line in requests:
+                client.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         answer: dict[str, Any] = {"id": request["id"], "status": 0}

@@ -151,7 +151,9 @@ def test_a_program_that_does_not_end_is_halted(access: PyOcdAccess, core: Progra
 
 def test_a_program_that_stops_elsewhere(access: PyOcdAccess, core: ProgramCore) -> None:
     core.ends, core.ends_at = [Stop.BKPT], RAM + 0x40
-    with pytest.raises(AccessFaultError, match=r"has stopped at 0x20000040"):
+    with pytest.raises(
+        AccessFaultError, match=r"the core has stopped elsewhere; found pc 0x20000040"
+    ):
         access.run(STOP, soon())
     core.ends, core.ends_at = [Stop.FAULT], RAM + 0x44
     with pytest.raises(AccessFaultError, match=r"the core has locked up"):
@@ -266,7 +268,7 @@ def with_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> 
     worker = folder / "worker.py"
     worker.write_text(f"import sys\nsys.stdin.readline()\n{program}\n")
     monkeypatch.setattr(memory_pyocd, "_WORKER", worker)
-    return PyOcdAccess(probe="any", timeout_seconds=2)
+    return PyOcdAccess(probe="any", connect_seconds=2)
 
 
 @pytest.mark.parametrize(

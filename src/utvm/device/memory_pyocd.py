@@ -26,17 +26,20 @@ from utvm.support.interrupts import interrupts_held
 from utvm.support.text import printable
 
 CLOCK_HZ = 4_000_000
+CONNECT_SECONDS = 30.0  # pyOCD looks for all kinds of probes
 _WORKER = Path(__file__).with_name("pyocd_worker.py")
 _BLOCK_BYTES = 16384  # per request: each has its own time
 _HALT_SECONDS = 2.0  # for the halt of a core whose time is up
-_CONNECT_SECONDS = 30.0  # pyOCD looks for all kinds of probes
 _CLOSE_SECONDS = 2.0
 _ENDING_SECONDS = 1.0
 _USB_HINT = "plug the probe in; on Linux its udev rules must let you use it; see `pyocd list`"
 
 
 class PyOcdAccess:
-    """A core behind a probe that pyOCD knows. ``pid`` is the worker's, for tests."""
+    """A core behind a probe that pyOCD knows; ``timeout_seconds`` bounds each access but ``run``.
+
+    ``pid`` is the worker's, for tests.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class PyOcdAccess:
         name: str = "pyOCD",
         clock_hz: int = CLOCK_HZ,
         timeout_seconds: float = 10.0,
+        connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         self.name, self._timeout = name, timeout_seconds
         self._buffer = b""
@@ -65,9 +69,8 @@ class PyOcdAccess:
             self._open = True
             try:
                 release()
-                seconds = max(timeout_seconds, _CONNECT_SECONDS if not probe else 0)
                 request = {"target": target, "probe": probe, "clock_hz": clock_hz}
-                answer = self._ask("connect", seconds, **request, folder=self._folder.name)
+                answer = self._ask("connect", connect_seconds, **request, folder=self._folder.name)
                 self.name = f"{name} ({printable(answer['probe'])})"
             except BaseException:
                 self._end()
@@ -187,6 +190,12 @@ class PyOcdAccess:
                 return InputError("several debug probes are connected", found=text, hint=hint)
             case "fault":
                 return AccessFaultError("the access failed", where=self.name, found=text)
+            case "stopped":
+                return AccessFaultError(
+                    "the core has stopped elsewhere", where=self.name, found=text
+                )
+            case "lockup":
+                return AccessFaultError("the core has locked up", where=self.name)
             case "timeout":
                 return DeviceTimeoutError(
                     "the program did not stop in time", where=self.name, found=text

@@ -108,7 +108,7 @@ class Worker:
                 core.remove_breakpoint(stop)
         pc = core.read_core_register_raw("pc")
         if pc != stop:
-            raise RefusalError("fault", f"the core has stopped at {pc:#010x}")
+            raise RefusalError("stopped", f"pc {pc:#010x}")
         return {}
 
     def _wait(self, end: float) -> None:
@@ -121,7 +121,7 @@ class Worker:
             if locked_up or time.monotonic() > end:
                 self._core.halt()
                 if locked_up:
-                    raise RefusalError("fault", "the core has locked up")
+                    raise RefusalError("lockup", "")
                 pc = self._core.read_core_register_raw("pc")
                 raise RefusalError("timeout", f"the core was halted at {pc:#010x}")
             polls += 1
