@@ -93,6 +93,11 @@ class MemorySession:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @property
+    def written_bytes(self) -> int:
+        """Of programs and modules, since the session began."""
+        return self._writer.written_bytes
+
     def load(self, module: ElfImage) -> None:
         """Puts a module in place of the last one; only what differs is written."""
         self.flush()
