@@ -8,7 +8,7 @@ spilled as long as the schedules that this makes possible are worth it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from utvm.codegen.thumb.flow import live_in, live_out
@@ -35,9 +35,9 @@ class Allocation:
 
 @dataclass(frozen=True)
 class _Failure:
-    """The registers that compete where there are too few."""
+    """The registers that compete at each place where there are too few."""
 
-    crowd: frozenset[int]
+    crowds: list[frozenset[int]]
 
 
 def allocate(program: Program, pipeline: Pipeline) -> Allocation:
@@ -66,16 +66,29 @@ class _Allocator:
                 tries += 1
                 if best is None or result.cycles < best.cycles:
                     best, tries = result, 0
-                crowd = self._crowd(result.program)
+                crowds = [self._crowd(result.program)]
             else:
-                crowd = result.crowd
-            victim = self._cheapest(crowd, spills, origins)
-            if victim is None or (best is not None and tries > _TRIES):
+                crowds = result.crowds
+            victims = self._victims(crowds, spills, origins)
+            if not victims or (best is not None and tries > _TRIES):
                 break
-            spills = spills.with_(victim, crosses=victim in self.crossing)
+            for victim in victims:
+                spills = spills.with_(victim, crosses=victim in self.crossing)
         if best is None:
             raise NotSelectableError("more values at once than registers")
         return best
+
+    def _victims(
+        self, crowds: Sequence[frozenset[int]], spills: Spills, origins: Mapping[int, int]
+    ) -> list[int]:
+        """One register of each crowd that has lost none yet."""
+        victims: list[int] = []
+        for crowd in crowds:
+            if not {origins.get(r, r) for r in crowd} & set(victims):
+                victim = self._cheapest(crowd, spills, origins)
+                if victim is not None:
+                    victims.append(victim)
+        return victims
 
     def _cheapest(
         self, crowd: frozenset[int], spills: Spills, origins: Mapping[int, int]
@@ -132,6 +145,7 @@ def color(program: Program) -> dict[int, int] | _Failure:
     which is optimal for straight lines."""
     neighbours, partners, order = _interference(program)
     colors: dict[int, int] = {}
+    crowds: list[frozenset[int]] = []
     for register in sorted(order, key=lambda r: (r not in program.fixed, order[r])):
         taken = {colors[n] for n in neighbours[register] if n in colors}
         free = [c for c in REGISTERS if c not in taken]
@@ -139,9 +153,10 @@ def color(program: Program) -> dict[int, int] | _Failure:
             free = [c for c in free if c == program.fixed[register]]
         wished = [colors[p] for p in partners.get(register, ()) if p in colors]
         if not free:
-            return _Failure(frozenset({register} | neighbours[register]))
+            crowds.append(frozenset({register} | neighbours[register]))
+            continue
         colors[register] = next((c for c in wished if c in free), free[0])
-    return colors
+    return _Failure(crowds) if crowds else colors
 
 
 def _interference(

@@ -101,22 +101,27 @@ def dependences(insts: Sequence[Inst]) -> Order:
     before: list[set[int]] = [set() for _ in insts]
     writer: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
-    accesses: list[int] = []
+    loads: dict[str, list[int]] = {}
+    stores: dict[str, list[int]] = {}
     for at, inst in enumerate(insts):
         for use in inst.uses:
             if use in writer and not _passes(insts[writer[use]], inst, use, floating):
                 before[at].add(writer[use])
             readers.setdefault(use, []).append(at)
         for register in inst.defs:
-            others = (r for r in readers.get(register, ()) if r != at)
-            before[at] |= {r for r in others if not _passes(inst, insts[r], register, floating)}
+            earlier = (r for r in readers.get(register, ()) if r != at)
+            before[at] |= {r for r in earlier if not _passes(inst, insts[r], register, floating)}
             if register in writer and writer[register] != at:
                 before[at].add(writer[register])
             writer[register] = at
             readers[register] = [r for r in readers.get(register, ()) if r == at]
         if inst.memory is not None:
-            before[at] |= {o for o in accesses if _conflict(insts[o], inst)}
-            accesses.append(at)
+            buffer = inst.memory.buffer
+            others = list(stores.get(buffer, ()))
+            if inst.op.startswith("str"):
+                others += loads.get(buffer, ())
+            before[at] |= {o for o in others if _conflict(insts[o], inst)}
+            (stores if inst.op.startswith("str") else loads).setdefault(buffer, []).append(at)
         if inst.target:
             before[at] |= set(range(at))
     for at, inst in enumerate(insts):
@@ -124,8 +129,8 @@ def dependences(insts: Sequence[Inst]) -> Order:
             for later in range(at + 1, len(insts)):
                 before[later].add(at)
     after: list[list[int]] = [[] for _ in insts]
-    for at, earlier in enumerate(before):
-        for other in earlier:
+    for at, those in enumerate(before):
+        for other in those:
             after[other].append(at)
     return Order(tuple(map(frozenset, before)), tuple(map(tuple, after)), floating)
 
@@ -174,13 +179,9 @@ def _passes(write: Inst, read: Inst, register: int, floating: frozenset[int]) ->
 
 
 def _conflict(first: Inst, second: Inst) -> bool:
-    """Whether two accesses may touch the same bytes and one of them writes."""
+    """Whether two accesses to one buffer may touch the same bytes."""
     a, b = first.memory, second.memory
     assert a is not None and b is not None
-    if not (first.op.startswith("str") or second.op.startswith("str")):
-        return False
-    if a.buffer != b.buffer:
-        return False
     return a.form != b.form or _overlap(a, b)
 
 
