@@ -16,6 +16,7 @@ from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import schedule_function
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
+from utvm.schedule.winograd_kernel import schedule_winograd
 from utvm.target.target import Target
 
 
@@ -39,7 +40,9 @@ def schedule_module(module: Module, target: Target) -> Module:
 
 def _schedule(function: Function, constants: dict[str, np.ndarray], target: Target) -> Scheduled:
     if target.has("dsp"):
-        blocked = schedule_conv(function, constants, ConvSchedule())
+        blocked = schedule_winograd(function, constants)
+        if blocked is None:
+            blocked = schedule_conv(function, constants, ConvSchedule())
         if blocked is None:
             blocked = schedule_depthwise(function, constants, DepthwiseSchedule())
         if blocked is not None:

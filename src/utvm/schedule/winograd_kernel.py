@@ -1,0 +1,137 @@
+"""A 3x3 convolution by Winograd's algorithm: the whole kernel.
+
+In: an unscheduled kernel and the module's constants. Out: the kernel, which takes two rows of
+results at a time: it copies four rows of pixels with their padding, transforms them tile by tile
+and multiplies; or None where the kernel is of another shape. Weights take 3.6 times their bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from utvm.ir.dtype import DType
+from utvm.ir.loop import (
+    Binary,
+    Buffer,
+    Expr,
+    Function,
+    If,
+    Imm,
+    Invoke,
+    Load,
+    Pointer,
+    Stmt,
+    Store,
+    Var,
+    all_of,
+    loop,
+)
+from utvm.ir.rewrite import simplify_body
+from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
+from utvm.schedule.winograd_block import (
+    FILTERS,
+    PRODUCTS,
+    MultiplyBuilder,
+    fits_int32,
+    transform_micro,
+)
+
+TILES = 2
+_LINES = 4
+
+
+def schedule_winograd(function: Function, constants: Mapping[str, Array]) -> Scheduled | None:
+    """The kernel by Winograd's algorithm, or None."""
+    w = read_weighted_sum(function, constants)
+    if w is None or not is_winograd(w):
+        return None
+    biases = known_bias(w.bias, w.filters, constants)
+    if biases is None:
+        return None
+    tiles = w.columns // 2
+    parts: list[tuple[int, int, MultiplyBuilder, Function]] = []
+    for first, count, width in (
+        (0, tiles // TILES, TILES),
+        (tiles - tiles % TILES, tiles % TILES, 1),
+    ):
+        if count:
+            builder = MultiplyBuilder(w, width, biases, constants)
+            micro = builder.build()
+            if micro is None:
+                return None
+            parts.append((first, count, builder, micro))
+    return _kernel(w, parts)
+
+
+def is_winograd(w: WeightedSum) -> bool:
+    """3x3, stride 1, whole tiles and blocks."""
+    return (
+        w.window == (3, 3)
+        and w.strides == (1, 1)
+        and w.row_dilation == 1
+        and w.rows % 2 == 0
+        and w.columns % 2 == 0
+        and w.depth % 4 == 0
+        and w.filters % FILTERS == 0
+        and fits_int32(w)
+    )
+
+
+def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Function]]) -> Scheduled:
+    line = (w.columns + 2) * w.depth
+    tiles = w.columns // 2
+    lines = Buffer("lines", w.source.dtype, (_LINES * line,), "workspace")
+    values = Buffer("values", DType.INT16, (tiles * PRODUCTS * w.depth,), "workspace")
+    sums = Buffer("sums", DType.INT32, (PRODUCTS * TILES * FILTERS,), "workspace")
+    data = parts[0][2].stream()
+    stream = Buffer(f"{w.function.name}_stream", DType.INT32, data.shape, "const")
+    transform = transform_micro(w, line)
+    n, strip = Var("n"), Var("strip")
+    calls: list[Stmt] = []
+    for first, count, builder, micro in parts:
+        pointers = [Pointer(values, Imm(first * PRODUCTS * w.depth)), Pointer(stream, Imm(0))]
+        results: list[Pointer] = []
+        for operand in builder.epilogue.operands.values():
+            offset = operand.outer + Imm(2 * first * operand.step("x"))
+            offset = offset + strip * (2 * operand.step("y"))
+            pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
+            (results if operand.buffer.scope == "output" else pointers).append(pointer)
+        arguments = (*pointers, *results, Pointer(sums, Imm(0)))
+        calls.append(Invoke(micro.name, arguments, (Imm(count),)))
+    expand = Invoke(
+        transform.name, (Pointer(lines, Imm(0)), Pointer(values, Imm(0))), (Imm(tiles),)
+    )
+    fill = Var("fill")
+    blank = Store(lines, (fill,), Imm(w.padding, lines.dtype))
+    rows = loop(strip, w.rows // 2, *_copy(w, lines, n, strip * 2), expand, *calls)
+    whole = (loop(fill, lines.elements, blank, parallel=True),) if w.padded else ()
+    tables = {o.buffer.name for _, _, b, _ in parts for o in b.epilogue.operands.values()}
+    kept = tuple(b for b in w.function.constants if b.name in tables)
+    function = replace(
+        w.function,
+        body=simplify_body((loop(n, w.image[0], *whole, rows),)),
+        workspace=(values, sums, lines),
+        constants=(stream, *kept),
+    )
+    return Scheduled(function, (transform, *(micro for *_, micro in parts)), {stream.name: data})
+
+
+def _copy(w: WeightedSum, lines: Buffer, n: Expr, y: Expr) -> tuple[Stmt, ...]:
+    """Four rows of pixels from row ``y`` of the padded image on."""
+    _, height, width, depth = w.image
+    top, left = w.origin
+    ky, i = Var("ky"), Var("i")
+    row = y + ky - top
+    size = lines.elements // _LINES
+    count = min(width * depth, size - left * depth)
+    source = w.source.view(w.source.elements)
+    to = ky * size + left * depth + i
+    inside = Store(lines, (to,), Load(source, ((n * height + row) * (width * depth) + i,)))
+    copy = loop(i, count, inside, parallel=True)
+    if top == 0 and w.rows + 2 <= height:
+        return (loop(ky, _LINES, copy),)
+    outside = loop(i, count, Store(lines, (to,), Imm(w.padding, lines.dtype)), parallel=True)
+    condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
+    return (loop(ky, _LINES, If(condition, (copy,), (outside,))),)
