@@ -8,6 +8,7 @@ and ``driver.connect``.
 from __future__ import annotations
 
 from pathlib import Path
+from socket import socket
 
 import click
 
@@ -20,7 +21,7 @@ from utvm.driver.connect import describe_device, offered_executor
 from utvm.driver.execute import RunRequest, execute
 from utvm.driver.options import resolve_options
 from utvm.driver.serve import DEFAULT_HOST, DEFAULT_PORT, is_loopback, listen, serve
-from utvm.driver.serve_board import served_board
+from utvm.driver.serve_board import ServedBoard, served_board
 
 _OPEN = "anyone who can reach this port can use the board: there is no password and no encryption"
 
@@ -66,24 +67,31 @@ def serve_command(
     is whatever runs on the board there.
     """
     placed = "loaded" if load_params else "linked"
-    with listen(host, port) as listener, progress() as notify:
-        names = (target, board, executor, toolchain, transport, placed)
-        with served_board(model, params, names, notify) as served:
-            address = listener.getsockname()
-            place = f"{address[0]}:{address[1]}"
-            if not is_loopback(listener):
-                click.echo(f"utvm: warning: {place}: {_OPEN}", err=True)
-            facts = {"board": served.board.name, "transport": str(served.transport)}
-            if as_json:
-                print_json({"host": address[0], "port": address[1], **facts})
-            else:
-                click.echo(f"{served.board.title} at {place}, over {served.transport}; Ctrl-C ends")
-            notify("waiting")
-            try:
-                serve(served.open, listener, lambda text: click.echo(text, err=True))
-            except KeyboardInterrupt:
-                click.echo("ended", err=True)
+    names = (target, board, executor, toolchain, transport, placed)
+    with (
+        listen(host, port) as listener,
+        progress() as notify,
+        served_board(model, params, names, notify) as served,
+    ):
+        try:
+            _announce(served, listener, as_json)
+            notify("serving")
+            serve(served.open, listener, lambda text: click.echo(text, err=True))
+        except KeyboardInterrupt:
+            click.echo("ended", err=True)
     return EXIT_OK
+
+
+def _announce(served: ServedBoard, listener: socket, as_json: bool) -> None:
+    """Says what is served where."""
+    host, port = listener.getsockname()[:2]
+    if not is_loopback(listener):
+        click.echo(f"utvm: warning: {host}:{port}: {_OPEN}", err=True)
+    if as_json:
+        facts = {"board": served.board.name, "transport": str(served.transport)}
+        print_json({"host": host, "port": port, **facts})
+    else:
+        click.echo(f"{served.board.title} at {host}:{port}, over {served.transport}; Ctrl-C ends")
 
 
 @command.command("connect")

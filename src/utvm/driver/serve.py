@@ -87,13 +87,13 @@ def _to_board(
 ) -> None:
     while not over.is_set():
         ready = select.select([client, listener], [], [], _LOOK_SECONDS)[0]
-        if listener in ready:
-            listener.accept()[0].close()
         if client in ready:
             data = _received(client)
-            if not data:
+            if not data:  # who waits already is the next
                 return
             board.write(data, time.monotonic() + _WRITE_SECONDS)
+        elif listener in ready:
+            listener.accept()[0].close()
 
 
 def _received(client: socket.socket) -> bytes:

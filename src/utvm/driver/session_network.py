@@ -58,11 +58,12 @@ class SessionNetwork:
         self._session = session
         self._addresses: dict[str, int] = {}
         self._allocated: list[int] = []
+        functions = {name: self._function(symbol) for name, symbol in _symbols(compiled).items()}
         for size, offsets in _blocks(compiled):
             address = session.allocate(size)
             self._allocated.append(address)
             self._addresses |= {name: address + offset for name, offset in offsets.items()}
-        self.steps = self._steps(compiled)
+        self.steps = self._steps(compiled, functions)
         """Every call in order, for timing one by itself."""
         if compiled.loaded and compiled.executor == "host":
             for name, data in params_of(compiled.module).items():
@@ -129,19 +130,13 @@ class SessionNetwork:
         data = np.frombuffer(raw, tensor.dtype.newbyteorder("<"), prod(tensor.shape))
         return data.astype(tensor.dtype).reshape(tensor.shape)
 
-    def _steps(self, compiled: Compiled) -> tuple[Step, ...]:
-        module = self._module
+    def _steps(self, compiled: Compiled, functions: dict[str, Function]) -> tuple[Step, ...]:
         if compiled.executor != "host":
             names = (*compiled.module.inputs, *compiled.module.outputs)
-            function = self._function(entry_symbol(module.name))
-            return (Step("", function, tuple(map(self.tensor, names))),)
-        prefix = prefix_of(module)
-        functions = {
-            f.name: self._function(packed_symbol(prefix, f.name)) for f in module.functions
-        }
+            return (Step("", functions[""], self._tensors(names)),)
         return tuple(
             Step(c.function, functions[c.function], self._tensors((*c.inputs, *c.outputs)))
-            for c in module.calls
+            for c in self._module.calls
         )
 
     def _tensors(self, names: Sequence[str]) -> tuple[DeviceTensor, ...]:
@@ -158,6 +153,15 @@ class SessionNetwork:
                 where=name,
                 hint="build its program from the same model, with the same --executor",
             ) from error
+
+
+def _symbols(compiled: Compiled) -> dict[str, str]:
+    """The functions that are called, by the names of steps."""
+    module = compiled.module
+    if compiled.executor != "host":
+        return {"": entry_symbol(module.name)}
+    prefix = prefix_of(module)
+    return {f.name: packed_symbol(prefix, f.name) for f in module.functions}
 
 
 def _blocks(compiled: Compiled) -> list[tuple[int, dict[str, int]]]:
