@@ -1,0 +1,129 @@
+"""The allocator under pressure, and walking pointers in the text.
+
+Programs with more values than registers stay exact, and no two live values share a register. The
+accesses of a sequential stream share one pointer at all depths.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.codegen.thumb.kernels import block
+from tests.codegen.thumb.programs import Case, check_cases, random_case
+from utvm.codegen.thumb import allocation_of, assemble
+from utvm.codegen.thumb.allocate import REGISTERS
+from utvm.codegen.thumb.flow import live_out
+from utvm.codegen.thumb.machine import real
+from utvm.ir.dtype import DType
+from utvm.ir.loop import (
+    Alloc,
+    Binary,
+    Buffer,
+    Cast,
+    Expr,
+    Function,
+    If,
+    Imm,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    loop,
+)
+from utvm.target.target import load_target
+
+I8, I32 = DType.INT8, DType.INT32
+M4 = load_target("cortex-m4")
+
+
+def crowd(count: int) -> Function:
+    """``count`` accumulators in one loop."""
+    x = Buffer("x", I32, (count * 8,), "input")
+    out = Buffer("out", I32, (count,), "output")
+    k = Var("k")
+    accs = [Buffer(f"acc{n}", I32, (), "register") for n in range(count)]
+    body: list[Stmt] = []
+    for acc in accs:
+        body += [Alloc(acc), Store(acc, (), Imm(0))]
+    sums = [Store(a, (), Load(a) + (Load(x, (k * count + n,)) >> 8)) for n, a in enumerate(accs)]
+    body.append(loop(k, 8, *sums))
+    body += [Store(out, (Imm(n),), Load(acc)) for n, acc in enumerate(accs)]
+    return Function("crowd", (x,), (out,), tuple(body))
+
+
+@pytest.mark.parametrize("count", [10, 11, 12, 20, 40])
+def test_no_two_live_values_share_a_register(count: int) -> None:
+    allocation = allocation_of(crowd(count), M4)
+    program, colors = allocation.program, allocation.colors
+    for block_, out in zip(program.blocks, live_out(program.blocks), strict=True):
+        live = set(out)
+        for inst in reversed(block_.insts):
+            live |= set(real(inst.defs))
+            held = [colors[r] for r in live]
+            assert len(set(held)) == len(held)
+            assert set(held) <= set(REGISTERS)
+            live -= set(inst.defs)
+            live |= set(real(inst.uses))
+    assert allocation.slots > 0 or count <= 11
+
+
+def test_crowds_are_exact(tmp_path: Path) -> None:
+    check_cases([random_case(crowd(count), count) for count in (10, 12, 20, 40)], tmp_path)
+
+
+def test_a_stream_takes_one_pointer() -> None:
+    """Biases, weights in the inner loop, multipliers behind it: one register, moved by accesses."""
+    allocation = allocation_of(block(2, 4, wide=True, unrolled=4, rounds=4), M4)
+    insts = [inst for block_ in allocation.program.blocks for inst in block_.insts]
+    through = [i for i in insts if i.memory is not None and i.memory.buffer == "stream"]
+    (pointer,) = {i.base for i in through}
+    moved = [i for i in insts if pointer in i.defs]
+    assert sorted(i.op for i in moved) == ["ldr", "ldr", "ldr", "params"]
+    assert [i.memory.post for i in moved if i.memory is not None] == [16, 64, 16]
+
+
+def test_many_parameters_are_read_from_the_stack(tmp_path: Path) -> None:
+    buffers = tuple(Buffer(f"in{n}", I32, (4,), "input") for n in range(6))
+    out = Buffer("out", I32, (4,), "output")
+    i, n, m = Var("i"), Var("n"), Var("m")
+    total: Expr = n - m
+    for buffer in buffers:
+        total = total + (Load(buffer, (i,)) >> 8)
+    function = Function("many", buffers, (out,), (loop(i, 4, Store(out, (i,), total)),),
+                        scalars=(n, m))  # fmt: skip
+    case = random_case(function, 1, {"n": 100, "m": -7})
+    for toolchain in ("zig", "gcc"):
+        check_cases([case], tmp_path, "cortex-m4", toolchain)
+
+
+def test_far_places_tables_and_strides_at_run_time(tmp_path: Path) -> None:
+    """Offsets beyond an immediate, an index that is loaded, a stride that is a scalar."""
+    x = Buffer("x", I8, (12000,), "input")
+    table = Buffer("table", I8, (256,), "input")
+    out = Buffer("out", I8, (96,), "output")
+    y, i, s = Var("y"), Var("i"), Var("stride")
+    far = Load(x, (y * s + i + 9000,))
+    index = Binary("&", Load(x, (y * s + i,)), Imm(127, I8))
+
+    place = Cast(I32, index)
+    body = loop(
+        y, 4,
+        loop(i, 12, Store(out, (y * 12 + i,), far), Store(out, (y * 12 + i + 48,),
+                                                          Load(table, (place,)))),
+    )  # fmt: skip
+    function = Function("far", (x, table), (out,), (body,), scalars=(s,))
+    check_cases([random_case(function, 3, {"stride": 61})], tmp_path, "cortex-m7")
+
+
+def test_memory_that_is_written_is_read_again(tmp_path: Path) -> None:
+    out = Buffer("out", I32, (10,), "output")
+    i = Var("i")
+    first = [Store(out, (Imm(n),), Imm(n + 1)) for n in range(2)]
+    fib = Store(out, (i + 2,), Load(out, (i,)) + Load(out, (i + 1,)))
+    even = If(Binary("==", Binary("&", i, Imm(1)), Imm(0)), (fib,), (Store(out, (i + 2,), i),))
+    function = Function("fibonacci", (), (out,), (*first, loop(i, 8, even)))
+    case = Case(function, {"out": np.zeros(10, np.int32)}, {})
+    check_cases([case], tmp_path)
