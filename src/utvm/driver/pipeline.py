@@ -90,12 +90,14 @@ def compile_graph(
     observe: Observer = lambda stage, ir: None,
     executor: str = "aot",
     params: str = "linked",
+    objective: str = "balanced",
     portable_c: bool = False,
 ) -> Compiled:
     """The whole compiler. Read this function to know the order of things.
 
     ``executor`` calls the kernels: straight C (``aot``), the runtime by a ``graph``, or a session
-    from the ``host``. ``params`` are ``linked`` with the kernels, or ``loaded`` as inputs. With
+    from the ``host``. ``params`` are ``linked`` with the kernels, or ``loaded`` as inputs.
+    ``objective`` is what schedules save: ``cycles``, ``size`` or both, ``balanced``. With
     ``portable_c`` no micro function becomes assembly.
     """
     graph = imported
@@ -123,7 +125,7 @@ def compile_graph(
         ("bind-loads", bind_loads),
         ("hoist-addresses", hoist_addresses),
     )
-    module = schedule_module(module, target)
+    module = schedule_module(module, target, objective)
     observe("schedule", module)
     if not portable_c:
         module = assemble_micros(module, target)

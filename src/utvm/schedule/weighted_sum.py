@@ -258,8 +258,9 @@ def known_bias(bias: Expr, filters: int, constants: Mapping[str, Array]) -> Arra
     """The int32 bias of each filter; None where it is not known."""
     if isinstance(bias, Imm):
         return np.full(filters, int(bias.value), np.int32)
-    if isinstance(bias, Load) and bias.buffer.name in constants:
-        data = constants[bias.buffer.name].reshape(-1)
-        if data.dtype == np.int32 and data.size == filters:
-            return data
+    load = bias.value if isinstance(bias, Cast) else bias
+    if isinstance(load, Load) and load.buffer.name in constants:
+        data = constants[load.buffer.name].reshape(-1)
+        if data.dtype.kind == "i" and data.dtype.itemsize <= 4 and data.size == filters:
+            return data.astype(np.int32)
     return None

@@ -5,712 +5,380 @@
 
 #include "tvmgen_residual_kernels.h"
 
-/* Tiles of 4x4 pixels, 4 channels, to 16 values each: B_ d B. */
+/* 2 pixels x 4 filters, 36 taps, weights as int8: biases, weights and constants of the rescale
+ *     in one stream. */
 /* clang-format off */
-__attribute__((naked)) void tvmgen_residual_winograd_transform_4(
-    const int8_t *restrict x __attribute__((unused)),
-    int16_t *restrict v __attribute__((unused)),
-    int32_t count __attribute__((unused))) {
-  __asm__(
-      "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-      "  sub sp, sp, #64\n"
-      "  str r0, [sp, #8]\n"                 /* x on the stack */
-      "  str r1, [sp, #4]\n"                 /* v on the stack */
-      "  add r0, r0, r2, lsl #3\n"           /* x end < x, count */
-      "  str r0, [sp]\n"                     /* x end on the stack */
-      "  mov r0, #0\n"
-      "  cmp r0, r2\n"                       /*  < count */
-      "  bge .Ltvmgen_residual_winograd_transform_4_1\n"
-      ".Ltvmgen_residual_winograd_transform_4_2:\n" /* for tile */
-      "  ldr r0, [sp, #8]\n"                 /* x on the stack */
-      "  ldr r1, [r0]\n"                     /* d00 < x */
-      "  ldr r2, [r0, #32]\n"                /* d10 < x */
-      "  str r2, [sp, #12]\n"                /* d10 on the stack */
-      "  ldr r2, [sp, #12]\n"                /* d10 on the stack */
-      "  ldr r3, [sp, #12]\n"                /* d10 on the stack */
-      "  ldr r4, [r0, #64]\n"                /* d20 < x */
-      "  ldr r5, [r0, #96]\n"                /* d30 < x */
-      "  str r5, [sp, #36]\n"                /* d30 on the stack */
-      "  ldr r5, [sp, #36]\n"                /* d30 on the stack */
-      "  ldr r6, [r0, #4]\n"                 /* d01 < x */
-      "  ldr r7, [r0, #36]\n"                /* d11 < x */
-      "  ldr r8, [r0, #68]\n"                /* d21 < x */
-      "  ldr r9, [sp, #4]\n"                 /* v on the stack */
-      "  sxtb16 r10, r1, ror #8\n"           /* d00_1 < d00 */
-      "  str r10, [sp, #32]\n"               /* d00_1 on the stack */
-      "  sxtb16 r2, r2\n"                    /* d10_0 < d10 */
-      "  str r2, [sp, #16]\n"                /* d10_0 on the stack */
-      "  sxtb16 r2, r3, ror #8\n"            /* d10_1 < d10 */
-      "  str r2, [sp, #20]\n"                /* d10_1 on the stack */
-      "  sxtb16 r2, r4\n"                    /* d20_0 < d20 */
-      "  str r2, [sp, #24]\n"                /* d20_0 on the stack */
-      "  ldr r2, [sp, #24]\n"                /* d20_0 on the stack */
-      "  ldr r3, [r0, #8]\n"                 /* d02 < x */
-      "  ldr r10, [r0, #72]\n"               /* d22 < x */
-      "  sxtb16 r4, r4, ror #8\n"            /* d20_1 < d20 */
-      "  str r4, [sp, #28]\n"                /* d20_1 on the stack */
-      "  sxtb16 r4, r5, ror #8\n"            /* d30_1 < d30 */
-      "  str r4, [sp, #44]\n"                /* d30_1 on the stack */
-      "  sxtb16 r4, r6, ror #8\n"            /* d01_1 < d01 */
-      "  str r4, [sp, #60]\n"                /* d01_1 on the stack */
-      "  sxtb16 r4, r7\n"                    /* d11_0 < d11 */
-      "  str r4, [sp, #40]\n"                /* d11_0 on the stack */
-      "  sxtb16 r4, r7, ror #8\n"            /* d11_1 < d11 */
-      "  str r4, [sp, #48]\n"                /* d11_1 on the stack */
-      "  sxtb16 r4, r8\n"                    /* d21_0 < d21 */
-      "  str r4, [sp, #52]\n"                /* d21_0 on the stack */
-      "  ldr r4, [sp, #52]\n"                /* d21_0 on the stack */
-      "  ldr r5, [r0, #12]\n"                /* d03 < x */
-      "  ldr r7, [r0, #76]\n"                /* d23 < x */
-      "  ldr r11, [sp, #16]\n"               /* d10_0 on the stack */
-      "  ldr r12, [sp, #24]\n"               /* d20_0 on the stack */
-      "  sadd16 r11, r11, r12\n"             /* c10_0 < d10_0, d20_0 */
-      "  sxtb16 r8, r8, ror #8\n"            /* d21_1 < d21 */
-      "  str r8, [sp, #56]\n"                /* d21_1 on the stack */
-      "  sxtb16 r1, r1\n"                    /* d00_0 < d00 */
-      "  ssub16 r1, r1, r2\n"                /* c00_0 < d00_0, d20_0 */
-      "  sxtb16 r2, r3\n"                    /* d02_0 < d02 */
-      "  sxtb16 r8, r10\n"                   /* d22_0 < d22 */
-      "  ssub16 r2, r2, r8\n"                /* c02_0 < d02_0, d22_0 */
-      "  ssub16 r1, r1, r2\n"                /*  < c00_0, c02_0 */
-      "  str r1, [r9]\n"                     /*  < v */
-      "  sxtb16 r1, r6\n"                    /* d01_0 < d01 */
-      "  ssub16 r1, r1, r4\n"                /* c01_0 < d01_0, d21_0 */
-      "  sadd16 r4, r1, r2\n"                /*  < c01_0, c02_0 */
-      "  str r4, [r9, #8]\n"                 /*  < v */
-      "  ssub16 r2, r2, r1\n"                /*  < c02_0, c01_0 */
-      "  str r2, [r9, #16]\n"                /*  < v */
-      "  sxtb16 r2, r5\n"                    /* d03_0 < d03 */
-      "  sxtb16 r4, r7\n"                    /* d23_0 < d23 */
-      "  ssub16 r2, r2, r4\n"                /* c03_0 < d03_0, d23_0 */
-      "  ssub16 r1, r1, r2\n"                /*  < c01_0, c03_0 */
-      "  str r1, [r9, #24]\n"                /*  < v */
-      "  sxtb16 r1, r3, ror #8\n"            /* d02_1 < d02 */
-      "  sxtb16 r2, r10, ror #8\n"           /* d22_1 < d22 */
-      "  ssub16 r1, r1, r2\n"                /* c02_1 < d02_1, d22_1 */
-      "  sxtb16 r3, r5, ror #8\n"            /* d03_1 < d03 */
-      "  sxtb16 r5, r7, ror #8\n"            /* d23_1 < d23 */
-      "  ssub16 r3, r3, r5\n"                /* c03_1 < d03_1, d23_1 */
-      "  ldr r6, [r0, #40]\n"                /* d12 < x */
-      "  ldr r7, [sp, #40]\n"                /* d11_0 on the stack */
-      "  sxtb16 r10, r6\n"                   /* d12_0 < d12 */
-      "  sadd16 r12, r10, r8\n"              /* c12_0 < d12_0, d22_0 */
-      "  ssub16 r11, r11, r12\n"             /*  < c10_0, c12_0 */
-      "  str r11, [r9, #32]\n"               /*  < v */
-      "  ssub16 r8, r8, r10\n"               /* c22_0 < d22_0, d12_0 */
-      "  sxtb16 r6, r6, ror #8\n"            /* d12_1 < d12 */
-      "  ldr r11, [sp, #52]\n"               /* d21_0 on the stack */
-      "  sadd16 r7, r7, r11\n"               /* c11_0 < d11_0, d21_0 */
-      "  sadd16 r11, r7, r12\n"              /*  < c11_0, c12_0 */
-      "  str r11, [r9, #40]\n"               /*  < v */
-      "  ssub16 r11, r12, r7\n"              /*  < c12_0, c11_0 */
-      "  str r11, [r9, #48]\n"               /*  < v */
-      "  ldr r11, [r0, #44]\n"               /* d13 < x */
-      "  sxtb16 r12, r11\n"                  /* d13_0 < d13 */
-      "  sadd16 lr, r12, r4\n"               /* c13_0 < d13_0, d23_0 */
-      "  ssub16 r7, r7, lr\n"                /*  < c11_0, c13_0 */
-      "  str r7, [r9, #56]\n"                /*  < v */
-      "  ssub16 r4, r4, r12\n"               /* c23_0 < d23_0, d13_0 */
-      "  sxtb16 r7, r11, ror #8\n"           /* d13_1 < d13 */
-      "  ldr r11, [sp, #16]\n"               /* d10_0 on the stack */
-      "  ldr lr, [sp, #24]\n"                /* d20_0 on the stack */
-      "  ssub16 r11, lr, r11\n"              /* c20_0 < d20_0, d10_0 */
-      "  ssub16 r11, r11, r8\n"              /*  < c20_0, c22_0 */
-      "  str r11, [r9, #64]\n"               /*  < v */
-      "  ldr r11, [sp, #40]\n"               /* d11_0 on the stack */
-      "  ldr lr, [sp, #52]\n"                /* d21_0 on the stack */
-      "  ssub16 r11, lr, r11\n"              /* c21_0 < d21_0, d11_0 */
-      "  sadd16 lr, r11, r8\n"               /*  < c21_0, c22_0 */
-      "  str lr, [r9, #72]\n"                /*  < v */
-      "  ssub16 r8, r8, r11\n"               /*  < c22_0, c21_0 */
-      "  str r8, [r9, #80]\n"                /*  < v */
-      "  ssub16 r4, r11, r4\n"               /*  < c21_0, c23_0 */
-      "  str r4, [r9, #88]\n"                /*  < v */
-      "  ldr r4, [sp, #36]\n"                /* d30 on the stack */
-      "  ldr r8, [sp, #16]\n"                /* d10_0 on the stack */
-      "  ldr r11, [r0, #104]\n"              /* d32 < x */
-      "  sxtb16 r4, r4\n"                    /* d30_0 < d30 */
-      "  ssub16 r4, r8, r4\n"                /* c30_0 < d10_0, d30_0 */
-      "  sxtb16 r8, r11\n"                   /* d32_0 < d32 */
-      "  ssub16 r8, r10, r8\n"               /* c32_0 < d12_0, d32_0 */
-      "  ssub16 r4, r4, r8\n"                /*  < c30_0, c32_0 */
-      "  str r4, [r9, #96]\n"                /*  < v */
-      "  sxtb16 r4, r11, ror #8\n"           /* d32_1 < d32 */
-      "  ssub16 r4, r6, r4\n"                /* c32_1 < d12_1, d32_1 */
-      "  ldr r10, [r0, #100]\n"              /* d31 < x */
-      "  ldr r11, [sp, #40]\n"               /* d11_0 on the stack */
-      "  sxtb16 lr, r10\n"                   /* d31_0 < d31 */
-      "  ssub16 r11, r11, lr\n"              /* c31_0 < d11_0, d31_0 */
-      "  sadd16 lr, r11, r8\n"               /*  < c31_0, c32_0 */
-      "  str lr, [r9, #104]\n"               /*  < v */
-      "  ssub16 r8, r8, r11\n"               /*  < c32_0, c31_0 */
-      "  str r8, [r9, #112]\n"               /*  < v */
-      "  sxtb16 r8, r10, ror #8\n"           /* d31_1 < d31 */
-      "  ldr r10, [r0, #108]\n"              /* d33 < x */
-      "  sxtb16 lr, r10\n"                   /* d33_0 < d33 */
-      "  ssub16 r12, r12, lr\n"              /* c33_0 < d13_0, d33_0 */
-      "  ssub16 r11, r11, r12\n"             /*  < c31_0, c33_0 */
-      "  str r11, [r9, #120]\n"              /*  < v */
-      "  sxtb16 r10, r10, ror #8\n"          /* d33_1 < d33 */
-      "  ssub16 r10, r7, r10\n"              /* c33_1 < d13_1, d33_1 */
-      "  add r0, r0, #8\n"                   /* x */
-      "  str r0, [sp, #8]\n"                 /* x on the stack */
-      "  ldr r11, [sp, #32]\n"               /* d00_1 on the stack */
-      "  ldr r12, [sp, #28]\n"               /* d20_1 on the stack */
-      "  ssub16 r11, r11, r12\n"             /* c00_1 < d00_1, d20_1 */
-      "  ssub16 r11, r11, r1\n"              /*  < c00_1, c02_1 */
-      "  str r11, [r9, #4]\n"                /*  < v */
-      "  ldr r11, [sp, #60]\n"               /* d01_1 on the stack */
-      "  ldr r12, [sp, #56]\n"               /* d21_1 on the stack */
-      "  ssub16 r11, r11, r12\n"             /* c01_1 < d01_1, d21_1 */
-      "  sadd16 r12, r11, r1\n"              /*  < c01_1, c02_1 */
-      "  str r12, [r9, #12]\n"               /*  < v */
-      "  ssub16 r1, r1, r11\n"               /*  < c02_1, c01_1 */
-      "  str r1, [r9, #20]\n"                /*  < v */
-      "  ssub16 r1, r11, r3\n"               /*  < c01_1, c03_1 */
-      "  str r1, [r9, #28]\n"                /*  < v */
-      "  sadd16 r1, r6, r2\n"                /* c12_1 < d12_1, d22_1 */
-      "  ssub16 r2, r2, r6\n"                /* c22_1 < d22_1, d12_1 */
-      "  sadd16 r3, r7, r5\n"                /* c13_1 < d13_1, d23_1 */
-      "  ssub16 r5, r5, r7\n"                /* c23_1 < d23_1, d13_1 */
-      "  ldr r6, [sp, #20]\n"                /* d10_1 on the stack */
-      "  ldr r7, [sp, #28]\n"                /* d20_1 on the stack */
-      "  ldr r11, [sp, #48]\n"               /* d11_1 on the stack */
-      "  ldr r12, [sp, #56]\n"               /* d21_1 on the stack */
-      "  sadd16 r6, r6, r7\n"                /* c10_1 < d10_1, d20_1 */
-      "  sadd16 r7, r11, r12\n"              /* c11_1 < d11_1, d21_1 */
-      "  ssub16 r6, r6, r1\n"                /*  < c10_1, c12_1 */
-      "  str r6, [r9, #36]\n"                /*  < v */
-      "  sadd16 r6, r7, r1\n"                /*  < c11_1, c12_1 */
-      "  str r6, [r9, #44]\n"                /*  < v */
-      "  ssub16 r1, r1, r7\n"                /*  < c12_1, c11_1 */
-      "  str r1, [r9, #52]\n"                /*  < v */
-      "  ssub16 r1, r7, r3\n"                /*  < c11_1, c13_1 */
-      "  ldr r3, [sp, #20]\n"                /* d10_1 on the stack */
-      "  ldr r6, [sp, #28]\n"                /* d20_1 on the stack */
-      "  ldr r7, [sp, #48]\n"                /* d11_1 on the stack */
-      "  ldr r11, [sp, #56]\n"               /* d21_1 on the stack */
-      "  ldr r12, [sp, #20]\n"               /* d10_1 on the stack */
-      "  ldr lr, [sp, #44]\n"                /* d30_1 on the stack */
-      "  str r1, [r9, #60]\n"                /*  < v */
-      "  ssub16 r1, r6, r3\n"                /* c20_1 < d20_1, d10_1 */
-      "  ssub16 r3, r11, r7\n"               /* c21_1 < d21_1, d11_1 */
-      "  ssub16 r6, r12, lr\n"               /* c30_1 < d10_1, d30_1 */
-      "  ssub16 r1, r1, r2\n"                /*  < c20_1, c22_1 */
-      "  str r1, [r9, #68]\n"                /*  < v */
-      "  sadd16 r1, r3, r2\n"                /*  < c21_1, c22_1 */
-      "  str r1, [r9, #76]\n"                /*  < v */
-      "  ssub16 r1, r2, r3\n"                /*  < c22_1, c21_1 */
-      "  str r1, [r9, #84]\n"                /*  < v */
-      "  ldr r1, [sp, #48]\n"                /* d11_1 on the stack */
-      "  ldr r2, [sp]\n"                     /* x end on the stack */
-      "  cmp r0, r2\n"                       /*  < x, x end */
-      "  ssub16 r0, r3, r5\n"                /*  < c21_1, c23_1 */
-      "  str r0, [r9, #92]\n"                /*  < v */
-      "  ssub16 r0, r1, r8\n"                /* c31_1 < d11_1, d31_1 */
-      "  ssub16 r1, r6, r4\n"                /*  < c30_1, c32_1 */
-      "  str r1, [r9, #100]\n"               /*  < v */
-      "  sadd16 r1, r0, r4\n"                /*  < c31_1, c32_1 */
-      "  str r1, [r9, #108]\n"               /*  < v */
-      "  ssub16 r1, r4, r0\n"                /*  < c32_1, c31_1 */
-      "  str r1, [r9, #116]\n"               /*  < v */
-      "  ssub16 r0, r0, r10\n"               /*  < c31_1, c33_1 */
-      "  str r0, [r9, #124]\n"               /*  < v */
-      "  add r9, r9, #128\n"                 /* v */
-      "  str r9, [sp, #4]\n"                 /* v on the stack */
-      "  bne .Ltvmgen_residual_winograd_transform_4_2\n"
-      ".Ltvmgen_residual_winograd_transform_4_1:\n"
-      "  add sp, sp, #64\n"
-      "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
-}
-/* clang-format on */
-
-/* Products of 2 tiles and 4 filters, their sums and results. */
-/* clang-format off */
-__attribute__((naked)) void tvmgen_residual_winograd2x4_4(
-    const int16_t *restrict v __attribute__((unused)),
+__attribute__((naked)) void tvmgen_residual_conv2x4_36_int8(
+    const int16_t *restrict x __attribute__((unused)),
     const int32_t *restrict w __attribute__((unused)),
     const int8_t *restrict in0 __attribute__((unused)),
     int8_t *restrict out __attribute__((unused)),
-    int32_t *restrict sums __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-      "  sub sp, sp, #92\n"
-      "  ldr r4, [sp, #128]\n"               /* sums */
-      "  ldr r5, [sp, #132]\n"               /* count */
-      "  mov r6, #0\n"
-      "  str r2, [sp, #12]\n"                /* in0 on the stack */
-      "  str r3, [sp, #16]\n"                /* out on the stack */
-      "  cmp r6, r5\n"                       /*  < count */
-      "  add r2, r1, #512\n"                 /* w end < w */
-      "  str r2, [sp, #20]\n"                /* w end on the stack */
-      "  add r2, r4, #544\n"                 /* sums end < sums */
-      "  str r2, [sp, #4]\n"                 /* sums end on the stack */
-      "  add r2, r1, #528\n"                 /* w end < w */
-      "  str r2, [sp, #8]\n"                 /* w end on the stack */
-      "  add r2, r0, r5, lsl #8\n"           /* v end < v, count */
-      "  str r2, [sp]\n"                     /* v end on the stack */
-      "  bge .Ltvmgen_residual_winograd2x4_4_1\n"
-      ".Ltvmgen_residual_winograd2x4_4_2:\n" /* for pair */
-      ".Ltvmgen_residual_winograd2x4_4_4:\n" /* for product */
-      "  ldr r2, [r0], #8\n"                 /* v0_0, v */
-      "  ldr r3, [r1], #32\n"                /* w0_0, w */
-      "  ldr r5, [r0, #120]\n"               /* v1_0 < v */
-      "  ldr r6, [r1, #-28]\n"               /* w1_0 < w */
-      "  ldr r7, [r1, #-24]\n"               /* w2_0 < w */
-      "  ldr r8, [r1, #-20]\n"               /* w3_0 < w */
-      "  ldr r9, [r0, #-4]\n"                /* v0_1 < v */
-      "  smuad r10, r2, r3\n"                /* acc_0_0 < v0_0, w0_0 */
-      "  smuad r3, r5, r3\n"                 /* acc_1_0 < v1_0, w0_0 */
-      "  smuad r11, r2, r6\n"                /* acc_0_1 < v0_0, w1_0 */
-      "  smuad r6, r5, r6\n"                 /* acc_1_1 < v1_0, w1_0 */
-      "  smuad r12, r2, r7\n"                /* acc_0_2 < v0_0, w2_0 */
-      "  smuad r7, r5, r7\n"                 /* acc_1_2 < v1_0, w2_0 */
-      "  smuad r2, r2, r8\n"                 /* acc_0_3 < v0_0, w3_0 */
-      "  smuad r5, r5, r8\n"                 /* acc_1_3 < v1_0, w3_0 */
-      "  ldr r8, [r1, #-16]\n"               /* w0_1 < w */
-      "  ldr lr, [r0, #124]\n"               /* v1_1 < v */
-      "  smlad r10, r9, r8, r10\n"           /* acc_0_0 < v0_1, w0_1 */
-      "  smlad r3, lr, r8, r3\n"             /* acc_1_0 < v1_1, w0_1 */
-      "  str r10, [r4], #32\n"               /* sums < acc_0_0 */
-      "  str r3, [r4, #-16]\n"               /*  < acc_1_0, sums */
-      "  ldr r3, [r1, #-12]\n"               /* w1_1 < w */
-      "  ldr r8, [r1, #-8]\n"                /* w2_1 < w */
-      "  ldr r10, [r1, #-4]\n"               /* w3_1 < w */
-      "  smlad r11, r9, r3, r11\n"           /* acc_0_1 < v0_1, w1_1 */
-      "  smlad r6, lr, r3, r6\n"             /* acc_1_1 < v1_1, w1_1 */
-      "  str r11, [r4, #-28]\n"              /*  < acc_0_1, sums */
-      "  str r6, [r4, #-12]\n"               /*  < acc_1_1, sums */
-      "  smlad r12, r9, r8, r12\n"           /* acc_0_2 < v0_1, w2_1 */
-      "  smlad r7, lr, r8, r7\n"             /* acc_1_2 < v1_1, w2_1 */
-      "  ldr r3, [sp, #20]\n"                /* w end on the stack */
-      "  smlad r2, r9, r10, r2\n"            /* acc_0_3 < v0_1, w3_1 */
-      "  smlad r5, lr, r10, r5\n"            /* acc_1_3 < v1_1, w3_1 */
-      "  str r12, [r4, #-24]\n"              /*  < acc_0_2, sums */
-      "  str r2, [r4, #-20]\n"               /*  < acc_0_3, sums */
-      "  str r7, [r4, #-8]\n"                /*  < acc_1_2, sums */
-      "  str r5, [r4, #-4]\n"                /*  < acc_1_3, sums */
-      "  cmp r1, r3\n"                       /*  < w, w end */
-      "  bne .Ltvmgen_residual_winograd2x4_4_4\n"
-      ".Ltvmgen_residual_winograd2x4_4_6:\n" /* for t */
-      "  sub r4, r4, #512\n"                 /* sums */
-      ".Ltvmgen_residual_winograd2x4_4_8:\n" /* for f */
-      "  ldr r2, [r4], #4\n"                 /* m00, sums */
-      "  ldr r3, [r4, #380]\n"               /* m30 < sums */
-      "  ldr r5, [r4, #124]\n"               /* m10 < sums */
-      "  ldr r6, [r4, #252]\n"               /* m20 < sums */
-      "  str r3, [sp, #28]\n"                /* m30 on the stack */
-      "  ldr r3, [sp, #28]\n"                /* m30 on the stack */
-      "  sub r7, r5, r6\n"                   /*  < m10, m20 */
+      "  sub sp, sp, #40\n"
+      "  str r2, [sp, #4]\n"                 /* in0 on the stack */
+      "  str r3, [sp, #8]\n"                 /* out on the stack */
+      "  add r2, r1, #144\n"                 /* w end < w */
+      "  str r2, [sp, #12]\n"                /* w end on the stack */
+      "  ldr r2, [sp, #76]\n"                /* count */
+      "  mov r3, #48\n"
+      "  mla r3, r2, r3, r0\n"               /* x end < count, x */
+      "  str r3, [sp]\n"                     /* x end on the stack */
+      "  mov r3, #0\n"
+      "  cmp r3, r2\n"                       /*  < count */
+      "  bge .Ltvmgen_residual_conv2x4_36_int8_1\n"
+      ".Ltvmgen_residual_conv2x4_36_int8_2:\n" /* for pair */
+      "  ldr r2, [r1], #16\n"                /* acc_1_0, w */
+      "  ldr r3, [r1, #-12]\n"               /* acc_1_1 < w */
+      "  ldr r4, [r1, #-8]\n"                /* acc_1_2 < w */
+      "  ldr r5, [r1, #-4]\n"                /* acc_1_3 < w */
+      "  mov r6, r2\n"                       /* acc_0_0 < acc_1_0 */
+      "  mov r7, r3\n"                       /* acc_0_1 < acc_1_1 */
+      "  mov r8, r4\n"                       /* acc_0_2 < acc_1_2 */
+      "  mov r9, r5\n"                       /* acc_0_3 < acc_1_3 */
+      ".Ltvmgen_residual_conv2x4_36_int8_4:\n" /* for k */
+      "  ldr r10, [r0], #32\n"               /* x0_0, x */
+      "  ldr r11, [r1], #64\n"               /* w01_0, w */
+      "  ldr r12, [r0, #-8]\n"               /* x1_0 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_0 < w01_0 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_0, w0_0 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_0, w0_0 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_0 < w01_0 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_0, w1_0 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_0, w1_0 */
+      "  ldr r11, [r1, #-60]\n"              /* w23_0 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_0 < w23_0 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_0, w2_0 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_0, w2_0 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_0 < w23_0 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_0, w3_0 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_0, w3_0 */
+      "  ldr r10, [r0, #-28]\n"              /* x0_1 < x */
+      "  ldr r11, [r1, #-56]\n"              /* w01_1 < w */
+      "  ldr r12, [r0, #-4]\n"               /* x1_1 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_1 < w01_1 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_1, w0_1 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_1, w0_1 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_1 < w01_1 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_1, w1_1 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_1, w1_1 */
+      "  ldr r11, [r1, #-52]\n"              /* w23_1 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_1 < w23_1 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_1, w2_1 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_1, w2_1 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_1 < w23_1 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_1, w3_1 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_1, w3_1 */
+      "  ldr r10, [r0, #-24]\n"              /* x0_2 < x */
+      "  ldr r11, [r1, #-48]\n"              /* w01_2 < w */
+      "  ldr r12, [r0]\n"                    /* x1_2 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_2 < w01_2 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_2, w0_2 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_2, w0_2 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_2 < w01_2 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_2, w1_2 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_2, w1_2 */
+      "  ldr r11, [r1, #-44]\n"              /* w23_2 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_2 < w23_2 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_2, w2_2 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_2, w2_2 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_2 < w23_2 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_2, w3_2 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_2, w3_2 */
+      "  ldr r10, [r0, #-20]\n"              /* x0_3 < x */
+      "  ldr r11, [r1, #-40]\n"              /* w01_3 < w */
+      "  ldr r12, [r0, #4]\n"                /* x1_3 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_3 < w01_3 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_3, w0_3 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_3, w0_3 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_3 < w01_3 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_3, w1_3 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_3, w1_3 */
+      "  ldr r11, [r1, #-36]\n"              /* w23_3 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_3 < w23_3 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_3, w2_3 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_3, w2_3 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_3 < w23_3 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_3, w3_3 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_3, w3_3 */
+      "  ldr r10, [r0, #-16]\n"              /* x0_4 < x */
+      "  ldr r11, [r1, #-32]\n"              /* w01_4 < w */
+      "  ldr r12, [r0, #8]\n"                /* x1_4 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_4 < w01_4 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_4, w0_4 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_4, w0_4 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_4 < w01_4 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_4, w1_4 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_4, w1_4 */
+      "  ldr r11, [r1, #-28]\n"              /* w23_4 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_4 < w23_4 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_4, w2_4 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_4, w2_4 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_4 < w23_4 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_4, w3_4 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_4, w3_4 */
+      "  ldr r10, [r0, #-12]\n"              /* x0_5 < x */
+      "  ldr r11, [r1, #-24]\n"              /* w01_5 < w */
+      "  ldr r12, [r0, #12]\n"               /* x1_5 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_5 < w01_5 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_5, w0_5 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_5, w0_5 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_5 < w01_5 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_5, w1_5 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_5, w1_5 */
+      "  ldr r11, [r1, #-20]\n"              /* w23_5 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_5 < w23_5 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_5, w2_5 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_5, w2_5 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_5 < w23_5 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_5, w3_5 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_5, w3_5 */
+      "  ldr r10, [r0, #-8]\n"               /* x0_6 < x */
+      "  ldr r11, [r1, #-16]\n"              /* w01_6 < w */
+      "  ldr r12, [r0, #16]\n"               /* x1_6 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_6 < w01_6 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_6, w0_6 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_6, w0_6 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_6 < w01_6 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_6, w1_6 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_6, w1_6 */
+      "  ldr r11, [r1, #-12]\n"              /* w23_6 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_6 < w23_6 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_6, w2_6 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_6, w2_6 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_6 < w23_6 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_6, w3_6 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_6, w3_6 */
+      "  ldr r10, [r0, #-4]\n"               /* x0_7 < x */
+      "  ldr r11, [r1, #-8]\n"               /* w01_7 < w */
+      "  ldr r12, [r0, #20]\n"               /* x1_7 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_7 < w01_7 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_7, w0_7 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_7, w0_7 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_7 < w01_7 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_7, w1_7 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_7, w1_7 */
+      "  ldr r11, [r1, #-4]\n"               /* w23_7 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_7 < w23_7 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_7, w2_7 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_7, w2_7 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_7 < w23_7 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_7, w3_7 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_7, w3_7 */
+      "  ldr r10, [sp, #12]\n"               /* w end on the stack */
+      "  cmp r1, r10\n"                      /*  < w, w end */
+      "  bne .Ltvmgen_residual_conv2x4_36_int8_4\n"
+      "  ldr r10, [r0], #-16\n"              /* x0_16, x */
+      "  ldr r11, [r1], #-144\n"             /* w01_16, w */
+      "  ldr r12, [r0, #40]\n"               /* x1_16 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_16 < w01_16 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_16, w0_16 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_16, w0_16 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_16 < w01_16 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_16, w1_16 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_16, w1_16 */
+      "  ldr r11, [r1, #148]\n"              /* w23_16 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_16 < w23_16 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_16, w2_16 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_16, w2_16 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_16 < w23_16 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_16, w3_16 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_16, w3_16 */
+      "  ldr r10, [r0, #20]\n"               /* x0_17 < x */
+      "  ldr r11, [r1, #152]\n"              /* w01_17 < w */
+      "  ldr r12, [r0, #44]\n"               /* x1_17 < x */
+      "  sxtb16 lr, r11\n"                   /* w0_17 < w01_17 */
+      "  smlad r6, r10, lr, r6\n"            /* acc_0_0 < x0_17, w0_17 */
+      "  smlad r2, r12, lr, r2\n"            /* acc_1_0 < x1_17, w0_17 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_17 < w01_17 */
+      "  smlad r7, r10, r11, r7\n"           /* acc_0_1 < x0_17, w1_17 */
+      "  smlad r3, r12, r11, r3\n"           /* acc_1_1 < x1_17, w1_17 */
+      "  ldr r11, [r1, #156]\n"              /* w23_17 < w */
+      "  sxtb16 lr, r11\n"                   /* w2_17 < w23_17 */
+      "  smlad r8, r10, lr, r8\n"            /* acc_0_2 < x0_17, w2_17 */
+      "  smlad r4, r12, lr, r4\n"            /* acc_1_2 < x1_17, w2_17 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w3_17 < w23_17 */
+      "  smlad r9, r10, r11, r9\n"           /* acc_0_3 < x0_17, w3_17 */
+      "  smlad r5, r12, r11, r5\n"           /* acc_1_3 < x1_17, w3_17 */
+      "  movw r10, #17493\n"
+      "  movt r10, #17476\n"
+      "  mov r11, #88\n"
+      "  smmla r6, r6, r10, r11\n"           /*  < acc_0_0 */
+      "  asr r6, r6, #4\n"
+      "  cmp r6, #5\n"
+      "  it lt\n"
+      "  movlt r6, #5\n"
+      "  cmp r6, #127\n"
+      "  it gt\n"
+      "  movgt r6, #127\n"
+      "  sxtb r6, r6\n"                      /* v1_0_0 */
+      "  str r6, [sp, #16]\n"                /* v1_0_0 on the stack */
+      "  smmla r6, r7, r10, r11\n"           /*  < acc_0_1 */
+      "  asr r6, r6, #4\n"
+      "  cmp r6, #5\n"
+      "  it lt\n"
+      "  movlt r6, #5\n"
+      "  cmp r6, #127\n"
+      "  it gt\n"
+      "  movgt r6, #127\n"
+      "  sxtb r6, r6\n"                      /* v1_0_1 */
+      "  str r6, [sp, #28]\n"                /* v1_0_1 on the stack */
+      "  ldr r6, [sp, #4]\n"                 /* in0 on the stack */
+      "  ldrsb r7, [r6]\n"                   /*  < in0 */
+      "  movw r12, #56174\n"
+      "  movt r12, #22\n"
+      "  smmla r8, r8, r10, r11\n"           /*  < acc_0_2 */
+      "  asr r8, r8, #4\n"
+      "  cmp r8, #5\n"
+      "  it lt\n"
+      "  movlt r8, #5\n"
+      "  cmp r8, #127\n"
+      "  it gt\n"
+      "  movgt r8, #127\n"
+      "  sxtb r8, r8\n"                      /* v1_0_2 */
+      "  str r8, [sp, #36]\n"                /* v1_0_2 on the stack */
+      "  smmla r8, r9, r10, r11\n"           /*  < acc_0_3 */
+      "  asr r8, r8, #4\n"
+      "  cmp r8, #5\n"
+      "  it lt\n"
+      "  movlt r8, #5\n"
+      "  cmp r8, #127\n"
+      "  it gt\n"
+      "  movgt r8, #127\n"
+      "  sxtb r8, r8\n"                      /* v1_0_3 */
+      "  smmla r2, r2, r10, r11\n"           /*  < acc_1_0 */
+      "  asr r2, r2, #4\n"
+      "  cmp r2, #5\n"
+      "  it lt\n"
+      "  movlt r2, #5\n"
+      "  cmp r2, #127\n"
+      "  it gt\n"
+      "  movgt r2, #127\n"
+      "  sxtb r2, r2\n"                      /* v1_1_0 */
+      "  smmla r3, r3, r10, r11\n"           /*  < acc_1_1 */
+      "  asr r3, r3, #4\n"
+      "  cmp r3, #5\n"
+      "  it lt\n"
+      "  movlt r3, #5\n"
+      "  cmp r3, #127\n"
+      "  it gt\n"
+      "  movgt r3, #127\n"
+      "  sxtb r3, r3\n"                      /* v1_1_1 */
+      "  smmla r4, r4, r10, r11\n"           /*  < acc_1_2 */
+      "  smmla r5, r5, r10, r11\n"           /*  < acc_1_3 */
+      "  mov r9, #7077888\n"
+      "  mla r7, r7, r12, r9\n"
       "  str r7, [sp, #24]\n"                /*  on the stack */
-      "  ldr r7, [sp, #24]\n"                /*  on the stack */
-      "  ldr r8, [r4, #412]\n"               /* m31 < sums */
-      "  ldr r9, [r4, #156]\n"               /* m11 < sums */
-      "  ldr r10, [r4, #284]\n"              /* m21 < sums */
-      "  sub r3, r7, r3\n"                   /* d0 < m30 */
-      "  str r3, [sp, #36]\n"                /* d0 on the stack */
-      "  str r8, [sp, #44]\n"                /* m31 on the stack */
-      "  ldr r3, [sp, #44]\n"                /* m31 on the stack */
-      "  add r2, r2, r5\n"                   /*  < m00, m10 */
-      "  add r2, r2, r6\n"                   /* s0 < m20 */
-      "  sub r5, r9, r10\n"                  /*  < m11, m21 */
-      "  str r5, [sp, #32]\n"                /*  on the stack */
-      "  ldr r5, [sp, #32]\n"                /*  on the stack */
-      "  ldr r6, [r4, #444]\n"               /* m32 < sums */
-      "  ldr r7, [r4, #188]\n"               /* m12 < sums */
-      "  ldr r8, [r4, #316]\n"               /* m22 < sums */
-      "  sub r3, r5, r3\n"                   /* d1 < m31 */
-      "  str r3, [sp, #52]\n"                /* d1 on the stack */
-      "  str r6, [sp, #60]\n"                /* m32 on the stack */
-      "  ldr r3, [sp, #60]\n"                /* m32 on the stack */
-      "  sub r5, r7, r8\n"                   /*  < m12, m22 */
-      "  str r5, [sp, #40]\n"                /*  on the stack */
-      "  ldr r5, [sp, #40]\n"                /*  on the stack */
-      "  ldr r6, [r4, #92]\n"                /* m03 < sums */
-      "  ldr r11, [r4, #220]\n"              /* m13 < sums */
-      "  ldr r12, [r4, #348]\n"              /* m23 < sums */
-      "  sub r3, r5, r3\n"                   /* d2 < m32 */
-      "  str r3, [sp, #64]\n"                /* d2 on the stack */
-      "  str r6, [sp, #48]\n"                /* m03 on the stack */
-      "  str r11, [sp, #68]\n"               /* m13 on the stack */
-      "  str r12, [sp, #72]\n"               /* m23 on the stack */
-      "  ldr r3, [r4, #476]\n"               /* m33 < sums */
-      "  ldr r5, [sp, #48]\n"                /* m03 on the stack */
-      "  ldr r6, [sp, #68]\n"                /* m13 on the stack */
-      "  ldr r11, [sp, #72]\n"               /* m23 on the stack */
-      "  ldr r12, [sp, #68]\n"               /* m13 on the stack */
-      "  ldr lr, [sp, #72]\n"                /* m23 on the stack */
-      "  str r3, [sp, #76]\n"                /* m33 on the stack */
-      "  add r3, r5, r6\n"                   /*  < m03, m13 */
-      "  add r3, r3, r11\n"                  /* s3 < m23 */
-      "  str r3, [sp, #80]\n"                /* s3 on the stack */
-      "  sub r3, r12, lr\n"                  /*  < m13, m23 */
-      "  str r3, [sp, #56]\n"                /*  on the stack */
-      "  ldr r3, [sp, #76]\n"                /* m33 on the stack */
-      "  ldr r5, [sp, #56]\n"                /*  on the stack */
-      "  ldr r6, [r1], #4\n"                 /* bias, w */
-      "  ldr r11, [r4, #60]\n"               /* m02 < sums */
-      "  ldr r12, [r4, #28]\n"               /* m01 < sums */
-      "  sub r3, r5, r3\n"                   /* d3 < m33 */
-      "  str r3, [sp, #84]\n"                /* d3 on the stack */
-      "  str r6, [sp, #88]\n"                /* bias on the stack */
-      "  add r3, r11, r7\n"                  /*  < m02, m12 */
-      "  add r3, r3, r8\n"                   /* s2 < m22 */
-      "  ldr r5, [sp, #88]\n"                /* bias on the stack */
-      "  movw r6, #17493\n"
-      "  movt r6, #17476\n"
-      "  add r7, r12, r9\n"                  /*  < m01, m11 */
-      "  add r7, r7, r10\n"                  /* s1 < m21 */
-      "  mov r8, #88\n"
-      "  add r2, r2, r7\n"                   /*  < s0, s1 */
-      "  add r2, r2, r3\n"                   /*  < s2 */
-      "  add r2, r5, r2, asr #2\n"           /* total_00 < bias */
-      "  ldr r5, [sp, #12]\n"                /* in0 on the stack */
-      "  ldr r9, [sp, #16]\n"                /* out on the stack */
-      "  ldrsb r10, [r5]\n"                  /*  < in0 */
-      "  movw r11, #56174\n"
-      "  movt r11, #22\n"
-      "  sub r3, r7, r3\n"                   /*  < s1, s2 */
-      "  smmla r2, r2, r6, r8\n"             /*  < total_00 */
-      "  asr r2, r2, #4\n"
-      "  cmp r2, #5\n"
+      "  movw r7, #28087\n"
+      "  movt r7, #27\n"
+      "  asr r4, r4, #4\n"
+      "  cmp r4, #5\n"
       "  it lt\n"
-      "  movlt r2, #5\n"
-      "  cmp r2, #127\n"
+      "  movlt r4, #5\n"
+      "  cmp r4, #127\n"
       "  it gt\n"
-      "  movgt r2, #127\n"
-      "  sxtb r2, r2\n"                      /* v1_00 */
-      "  mov r7, #7077888\n"
-      "  mla r10, r10, r11, r7\n"
-      "  movw r12, #28087\n"
-      "  movt r12, #27\n"
-      "  mla r2, r2, r12, r10\n"             /*  < v1_00 */
-      "  asr r2, r2, #21\n"                  /* v2_00 */
-      "  ssat r2, #8, r2\n"                  /*  < v2_00 */
-      "  strb r2, [r9]\n"                    /*  < out */
-      "  ldr r2, [sp, #80]\n"                /* s3 on the stack */
-      "  ldr r10, [sp, #88]\n"               /* bias on the stack */
-      "  sub r2, r3, r2\n"                   /*  < s3 */
-      "  add r2, r10, r2, asr #2\n"          /* total_01 < bias */
-      "  smmla r2, r2, r6, r8\n"             /*  < total_01 */
-      "  asr r2, r2, #4\n"
-      "  cmp r2, #5\n"
+      "  movgt r4, #127\n"
+      "  sxtb r4, r4\n"                      /* v1_1_2 */
+      "  asr r5, r5, #4\n"
+      "  cmp r5, #5\n"
       "  it lt\n"
-      "  movlt r2, #5\n"
-      "  cmp r2, #127\n"
+      "  movlt r5, #5\n"
+      "  cmp r5, #127\n"
       "  it gt\n"
-      "  movgt r2, #127\n"
-      "  sxtb r2, r2\n"                      /* v1_01 */
-      "  ldrsb r3, [r5, #4]\n"               /*  < in0 */
-      "  ldr r10, [sp, #36]\n"               /* d0 on the stack */
-      "  mla r3, r3, r11, r7\n"
-      "  mla r2, r2, r12, r3\n"              /*  < v1_01 */
-      "  asr r2, r2, #21\n"                  /* v2_01 */
-      "  ssat r2, #8, r2\n"                  /*  < v2_01 */
-      "  strb r2, [r9, #4]\n"                /*  < out */
-      "  ldr r2, [sp, #52]\n"                /* d1 on the stack */
-      "  ldr r3, [sp, #64]\n"                /* d2 on the stack */
-      "  add r2, r10, r2\n"                  /*  < d0, d1 */
-      "  add r2, r2, r3\n"                   /*  < d2 */
-      "  ldr r3, [sp, #88]\n"                /* bias on the stack */
-      "  ldrsb r10, [r5, #24]\n"             /*  < in0 */
-      "  add r2, r3, r2, asr #2\n"           /* total_10 < bias */
-      "  smmla r2, r2, r6, r8\n"             /*  < total_10 */
-      "  asr r2, r2, #4\n"
-      "  cmp r2, #5\n"
-      "  it lt\n"
-      "  movlt r2, #5\n"
-      "  cmp r2, #127\n"
-      "  it gt\n"
-      "  movgt r2, #127\n"
-      "  sxtb r2, r2\n"                      /* v1_10 */
-      "  mla r3, r10, r11, r7\n"
-      "  mla r2, r2, r12, r3\n"              /*  < v1_10 */
-      "  asr r2, r2, #21\n"                  /* v2_10 */
-      "  ssat r2, #8, r2\n"                  /*  < v2_10 */
-      "  strb r2, [r9, #24]\n"               /*  < out */
-      "  ldr r2, [sp, #52]\n"                /* d1 on the stack */
-      "  ldr r3, [sp, #64]\n"                /* d2 on the stack */
-      "  ldr r10, [sp, #84]\n"               /* d3 on the stack */
-      "  sub r2, r2, r3\n"                   /*  < d1, d2 */
-      "  sub r2, r2, r10\n"                  /*  < d3 */
-      "  ldr r3, [sp, #88]\n"                /* bias on the stack */
-      "  ldrsb r10, [r5, #28]\n"             /*  < in0 */
-      "  mla r7, r10, r11, r7\n"
-      "  add r2, r3, r2, asr #2\n"           /* total_11 < bias */
-      "  smmla r2, r2, r6, r8\n"             /*  < total_11 */
-      "  ldr r3, [sp, #8]\n"                 /* w end on the stack */
-      "  asr r2, r2, #4\n"
-      "  cmp r2, #5\n"
-      "  it lt\n"
-      "  movlt r2, #5\n"
-      "  cmp r2, #127\n"
-      "  it gt\n"
-      "  movgt r2, #127\n"
-      "  cmp r1, r3\n"                       /*  < w, w end */
-      "  sxtb r2, r2\n"                      /* v1_11 */
-      "  mla r2, r2, r12, r7\n"              /*  < v1_11 */
-      "  asr r2, r2, #21\n"                  /* v2_11 */
-      "  ssat r2, #8, r2\n"                  /*  < v2_11 */
-      "  strb r2, [r9, #28]\n"               /*  < out */
-      "  add r5, r5, #1\n"                   /* in0 */
-      "  str r5, [sp, #12]\n"                /* in0 on the stack */
-      "  add r9, r9, #1\n"                   /* out */
-      "  str r9, [sp, #16]\n"                /* out on the stack */
-      "  bne .Ltvmgen_residual_winograd2x4_4_8\n"
-      "  ldr r2, [sp, #12]\n"                /* in0 on the stack */
-      "  ldr r3, [sp, #16]\n"                /* out on the stack */
-      "  ldr r5, [sp, #4]\n"                 /* sums end on the stack */
-      "  sub r1, r1, #16\n"                  /* w */
-      "  add r4, r4, #512\n"                 /* sums */
-      "  cmp r4, r5\n"                       /*  < sums, sums end */
-      "  add r2, r2, #4\n"                   /* in0 */
-      "  str r2, [sp, #12]\n"                /* in0 on the stack */
-      "  add r3, r3, #4\n"                   /* out */
-      "  str r3, [sp, #16]\n"                /* out on the stack */
-      "  bne .Ltvmgen_residual_winograd2x4_4_6\n"
-      "  add r0, r0, #128\n"                 /* v */
-      "  sub r1, r1, #512\n"                 /* w */
-      "  sub r4, r4, #544\n"                 /* sums */
-      "  ldr r2, [sp]\n"                     /* v end on the stack */
-      "  cmp r0, r2\n"                       /*  < v, v end */
-      "  bne .Ltvmgen_residual_winograd2x4_4_2\n"
-      ".Ltvmgen_residual_winograd2x4_4_1:\n"
-      "  add sp, sp, #92\n"
+      "  movgt r5, #127\n"
+      "  sxtb r5, r5\n"                      /* v1_1_3 */
+      "  ldr r10, [sp, #16]\n"               /* v1_0_0 on the stack */
+      "  ldr r11, [sp, #24]\n"               /*  on the stack */
+      "  mla r10, r10, r7, r11\n"            /*  < v1_0_0 */
+      "  asr r10, r10, #21\n"                /* v2_0_0 */
+      "  str r10, [sp, #20]\n"               /* v2_0_0 on the stack */
+      "  ldr r10, [sp, #8]\n"                /* out on the stack */
+      "  ldr r11, [sp, #20]\n"               /* v2_0_0 on the stack */
+      "  ssat r11, #8, r11\n"                /*  < v2_0_0 */
+      "  strb r11, [r10]\n"                  /*  < out */
+      "  ldrsb r11, [r6, #1]\n"              /*  < in0 */
+      "  mla r11, r11, r12, r9\n"
+      "  str r11, [sp, #32]\n"               /*  on the stack */
+      "  ldr r11, [sp, #28]\n"               /* v1_0_1 on the stack */
+      "  ldr lr, [sp, #32]\n"                /*  on the stack */
+      "  mla r11, r11, r7, lr\n"             /*  < v1_0_1 */
+      "  asr r11, r11, #21\n"                /* v2_0_1 */
+      "  ssat r11, #8, r11\n"                /*  < v2_0_1 */
+      "  strb r11, [r10, #1]\n"              /*  < out */
+      "  ldrsb r11, [r6, #2]\n"              /*  < in0 */
+      "  mla r11, r11, r12, r9\n"
+      "  ldr lr, [sp, #36]\n"                /* v1_0_2 on the stack */
+      "  mla r11, lr, r7, r11\n"             /*  < v1_0_2 */
+      "  asr r11, r11, #21\n"                /* v2_0_2 */
+      "  ssat r11, #8, r11\n"                /*  < v2_0_2 */
+      "  strb r11, [r10, #2]\n"              /*  < out */
+      "  ldrsb r11, [r6, #3]\n"              /*  < in0 */
+      "  mla r11, r11, r12, r9\n"
+      "  mla r8, r8, r7, r11\n"              /*  < v1_0_3 */
+      "  asr r8, r8, #21\n"                  /* v2_0_3 */
+      "  ssat r8, #8, r8\n"                  /*  < v2_0_3 */
+      "  strb r8, [r10, #3]\n"               /*  < out */
+      "  ldrsb r8, [r6, #4]\n"               /*  < in0 */
+      "  ldrsb r11, [r6, #5]\n"              /*  < in0 */
+      "  mla r8, r8, r12, r9\n"
+      "  mla r2, r2, r7, r8\n"               /*  < v1_1_0 */
+      "  asr r2, r2, #21\n"                  /* v2_1_0 */
+      "  ssat r2, #8, r2\n"                  /*  < v2_1_0 */
+      "  strb r2, [r10, #4]\n"               /*  < out */
+      "  mla r2, r11, r12, r9\n"
+      "  mla r2, r3, r7, r2\n"               /*  < v1_1_1 */
+      "  ldrsb r3, [r6, #6]\n"               /*  < in0 */
+      "  ldrsb r8, [r6, #7]\n"               /*  < in0 */
+      "  ldr r11, [sp]\n"                    /* x end on the stack */
+      "  cmp r0, r11\n"                      /*  < x, x end */
+      "  asr r2, r2, #21\n"                  /* v2_1_1 */
+      "  ssat r2, #8, r2\n"                  /*  < v2_1_1 */
+      "  strb r2, [r10, #5]\n"               /*  < out */
+      "  mla r2, r3, r12, r9\n"
+      "  mla r3, r8, r12, r9\n"
+      "  mla r2, r4, r7, r2\n"               /*  < v1_1_2 */
+      "  mla r3, r5, r7, r3\n"               /*  < v1_1_3 */
+      "  asr r2, r2, #21\n"                  /* v2_1_2 */
+      "  ssat r2, #8, r2\n"                  /*  < v2_1_2 */
+      "  strb r2, [r10, #6]\n"               /*  < out */
+      "  asr r2, r3, #21\n"                  /* v2_1_3 */
+      "  ssat r2, #8, r2\n"                  /*  < v2_1_3 */
+      "  strb r2, [r10, #7]\n"               /*  < out */
+      "  add r6, r6, #8\n"                   /* in0 */
+      "  str r6, [sp, #4]\n"                 /* in0 on the stack */
+      "  add r10, r10, #8\n"                 /* out */
+      "  str r10, [sp, #8]\n"                /* out on the stack */
+      "  bne .Ltvmgen_residual_conv2x4_36_int8_2\n"
+      ".Ltvmgen_residual_conv2x4_36_int8_1:\n"
+      "  add sp, sp, #40\n"
       "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 /* clang-format on */
 
-/* Products of 1 tiles and 4 filters, their sums and results. */
+/* 4 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
 /* clang-format off */
-__attribute__((naked)) void tvmgen_residual_winograd1x4_4(
-    const int16_t *restrict v __attribute__((unused)),
-    const int32_t *restrict w __attribute__((unused)),
-    const int8_t *restrict in0 __attribute__((unused)),
-    int8_t *restrict out __attribute__((unused)),
-    int32_t *restrict sums __attribute__((unused)),
+__attribute__((naked)) void tvmgen_residual_expand_4(
+    const int8_t *restrict x __attribute__((unused)),
+    int16_t *restrict lines __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
-      "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-      "  sub sp, sp, #84\n"
-      "  ldr r4, [sp, #120]\n"               /* sums */
-      "  ldr r5, [sp, #124]\n"               /* count */
-      "  mov r6, #0\n"
-      "  str r2, [sp, #8]\n"                 /* in0 on the stack */
-      "  str r3, [sp, #12]\n"                /* out on the stack */
-      "  cmp r6, r5\n"                       /*  < count */
-      "  add r2, r1, #512\n"                 /* w end < w */
-      "  add r3, r1, #528\n"                 /* w end < w */
-      "  str r3, [sp, #4]\n"                 /* w end on the stack */
-      "  add r3, r0, r5, lsl #7\n"           /* v end < v, count */
-      "  str r3, [sp]\n"                     /* v end on the stack */
-      "  bge .Ltvmgen_residual_winograd1x4_4_1\n"
-      ".Ltvmgen_residual_winograd1x4_4_2:\n" /* for pair */
-      ".Ltvmgen_residual_winograd1x4_4_4:\n" /* for product */
-      "  ldr r3, [r0], #8\n"                 /* v0_0, v */
-      "  ldr r5, [r1], #32\n"                /* w0_0, w */
-      "  ldr r6, [r1, #-28]\n"               /* w1_0 < w */
-      "  ldr r7, [r1, #-24]\n"               /* w2_0 < w */
-      "  ldr r8, [r1, #-20]\n"               /* w3_0 < w */
-      "  ldr r9, [r0, #-4]\n"                /* v0_1 < v */
-      "  ldr r10, [r1, #-16]\n"              /* w0_1 < w */
-      "  ldr r11, [r1, #-12]\n"              /* w1_1 < w */
-      "  ldr r12, [r1, #-8]\n"               /* w2_1 < w */
-      "  smuad r5, r3, r5\n"                 /* acc_0_0 < v0_0, w0_0 */
-      "  smlad r5, r9, r10, r5\n"            /* acc_0_0 < v0_1, w0_1 */
-      "  str r5, [r4], #16\n"                /* sums < acc_0_0 */
-      "  smuad r5, r3, r6\n"                 /* acc_0_1 < v0_0, w1_0 */
-      "  smlad r5, r9, r11, r5\n"            /* acc_0_1 < v0_1, w1_1 */
-      "  ldr r6, [r1, #-4]\n"                /* w3_1 < w */
-      "  str r5, [r4, #-12]\n"               /*  < acc_0_1, sums */
-      "  smuad r5, r3, r7\n"                 /* acc_0_2 < v0_0, w2_0 */
-      "  smuad r3, r3, r8\n"                 /* acc_0_3 < v0_0, w3_0 */
-      "  smlad r5, r9, r12, r5\n"            /* acc_0_2 < v0_1, w2_1 */
-      "  smlad r3, r9, r6, r3\n"             /* acc_0_3 < v0_1, w3_1 */
-      "  str r5, [r4, #-8]\n"                /*  < acc_0_2, sums */
-      "  str r3, [r4, #-4]\n"                /*  < acc_0_3, sums */
-      "  cmp r1, r2\n"                       /*  < w, w end */
-      "  bne .Ltvmgen_residual_winograd1x4_4_4\n"
-      "  sub r4, r4, #256\n"                 /* sums */
-      ".Ltvmgen_residual_winograd1x4_4_6:\n" /* for f */
-      "  ldr r3, [r4], #4\n"                 /* m00, sums */
-      "  ldr r5, [r4, #188]\n"               /* m30 < sums */
-      "  ldr r6, [r4, #60]\n"                /* m10 < sums */
-      "  ldr r7, [r4, #124]\n"               /* m20 < sums */
-      "  str r5, [sp, #20]\n"                /* m30 on the stack */
-      "  ldr r5, [sp, #20]\n"                /* m30 on the stack */
-      "  sub r8, r6, r7\n"                   /*  < m10, m20 */
-      "  str r8, [sp, #16]\n"                /*  on the stack */
-      "  ldr r8, [sp, #16]\n"                /*  on the stack */
-      "  ldr r9, [r4, #204]\n"               /* m31 < sums */
-      "  ldr r10, [r4, #76]\n"               /* m11 < sums */
-      "  ldr r11, [r4, #140]\n"              /* m21 < sums */
-      "  sub r5, r8, r5\n"                   /* d0 < m30 */
-      "  str r5, [sp, #28]\n"                /* d0 on the stack */
-      "  str r9, [sp, #36]\n"                /* m31 on the stack */
-      "  add r3, r3, r6\n"                   /*  < m00, m10 */
-      "  ldr r5, [sp, #36]\n"                /* m31 on the stack */
-      "  add r3, r3, r7\n"                   /* s0 < m20 */
-      "  sub r6, r10, r11\n"                 /*  < m11, m21 */
-      "  str r6, [sp, #24]\n"                /*  on the stack */
-      "  ldr r6, [sp, #24]\n"                /*  on the stack */
-      "  ldr r7, [r4, #220]\n"               /* m32 < sums */
-      "  ldr r8, [r4, #92]\n"                /* m12 < sums */
-      "  ldr r9, [r4, #156]\n"               /* m22 < sums */
-      "  sub r5, r6, r5\n"                   /* d1 < m31 */
-      "  str r5, [sp, #44]\n"                /* d1 on the stack */
-      "  str r7, [sp, #52]\n"                /* m32 on the stack */
-      "  sub r5, r8, r9\n"                   /*  < m12, m22 */
-      "  str r5, [sp, #32]\n"                /*  on the stack */
-      "  ldr r5, [sp, #52]\n"                /* m32 on the stack */
-      "  ldr r6, [sp, #32]\n"                /*  on the stack */
-      "  ldr r7, [r4, #44]\n"                /* m03 < sums */
-      "  ldr r12, [r4, #108]\n"              /* m13 < sums */
-      "  sub r5, r6, r5\n"                   /* d2 < m32 */
-      "  str r5, [sp, #56]\n"                /* d2 on the stack */
-      "  str r7, [sp, #40]\n"                /* m03 on the stack */
-      "  str r12, [sp, #60]\n"               /* m13 on the stack */
-      "  ldr r5, [r4, #172]\n"               /* m23 < sums */
-      "  ldr r6, [r4, #236]\n"               /* m33 < sums */
-      "  ldr r7, [sp, #40]\n"                /* m03 on the stack */
-      "  ldr r12, [sp, #60]\n"               /* m13 on the stack */
-      "  str r5, [sp, #64]\n"                /* m23 on the stack */
-      "  str r6, [sp, #68]\n"                /* m33 on the stack */
-      "  add r5, r7, r12\n"                  /*  < m03, m13 */
-      "  ldr r6, [sp, #64]\n"                /* m23 on the stack */
-      "  ldr r7, [sp, #60]\n"                /* m13 on the stack */
-      "  ldr r12, [sp, #64]\n"               /* m23 on the stack */
-      "  add r5, r5, r6\n"                   /* s3 < m23 */
-      "  str r5, [sp, #72]\n"                /* s3 on the stack */
-      "  sub r5, r7, r12\n"                  /*  < m13, m23 */
-      "  str r5, [sp, #48]\n"                /*  on the stack */
-      "  ldr r5, [sp, #68]\n"                /* m33 on the stack */
-      "  ldr r6, [sp, #48]\n"                /*  on the stack */
-      "  ldr r7, [r1], #4\n"                 /* bias, w */
-      "  ldr r12, [r4, #28]\n"               /* m02 < sums */
-      "  sub r5, r6, r5\n"                   /* d3 < m33 */
-      "  str r5, [sp, #76]\n"                /* d3 on the stack */
-      "  str r7, [sp, #80]\n"                /* bias on the stack */
-      "  add r5, r12, r8\n"                  /*  < m02, m12 */
-      "  add r5, r5, r9\n"                   /* s2 < m22 */
-      "  ldr r6, [r4, #12]\n"                /* m01 < sums */
-      "  ldr r7, [sp, #80]\n"                /* bias on the stack */
-      "  movw r8, #17493\n"
-      "  movt r8, #17476\n"
-      "  add r6, r6, r10\n"                  /*  < m01, m11 */
-      "  add r6, r6, r11\n"                  /* s1 < m21 */
-      "  add r3, r3, r6\n"                   /*  < s0, s1 */
-      "  add r3, r3, r5\n"                   /*  < s2 */
-      "  add r3, r7, r3, asr #2\n"           /* total_00 < bias */
-      "  mov r7, #88\n"
-      "  sub r5, r6, r5\n"                   /*  < s1, s2 */
-      "  ldr r6, [sp, #8]\n"                 /* in0 on the stack */
-      "  ldr r9, [sp, #12]\n"                /* out on the stack */
-      "  ldrsb r10, [r6]\n"                  /*  < in0 */
-      "  movw r11, #56174\n"
-      "  movt r11, #22\n"
-      "  smmla r3, r3, r8, r7\n"             /*  < total_00 */
-      "  asr r3, r3, #4\n"
-      "  cmp r3, #5\n"
-      "  it lt\n"
-      "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
-      "  sxtb r3, r3\n"                      /* v1_00 */
-      "  mov r12, #7077888\n"
-      "  mla r10, r10, r11, r12\n"
-      "  movw lr, #28087\n"
-      "  movt lr, #27\n"
-      "  mla r3, r3, lr, r10\n"              /*  < v1_00 */
-      "  asr r3, r3, #21\n"                  /* v2_00 */
-      "  ssat r3, #8, r3\n"                  /*  < v2_00 */
-      "  strb r3, [r9]\n"                    /*  < out */
-      "  ldr r3, [sp, #72]\n"                /* s3 on the stack */
-      "  sub r3, r5, r3\n"                   /*  < s3 */
-      "  ldr r5, [sp, #80]\n"                /* bias on the stack */
-      "  add r3, r5, r3, asr #2\n"           /* total_01 < bias */
-      "  smmla r3, r3, r8, r7\n"             /*  < total_01 */
-      "  asr r3, r3, #4\n"
-      "  cmp r3, #5\n"
-      "  it lt\n"
-      "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
-      "  sxtb r3, r3\n"                      /* v1_01 */
-      "  ldrsb r5, [r6, #4]\n"               /*  < in0 */
-      "  mla r5, r5, r11, r12\n"
-      "  mla r3, r3, lr, r5\n"               /*  < v1_01 */
-      "  asr r3, r3, #21\n"                  /* v2_01 */
-      "  ssat r3, #8, r3\n"                  /*  < v2_01 */
-      "  strb r3, [r9, #4]\n"                /*  < out */
-      "  ldr r3, [sp, #28]\n"                /* d0 on the stack */
-      "  ldr r5, [sp, #44]\n"                /* d1 on the stack */
-      "  add r3, r3, r5\n"                   /*  < d0, d1 */
-      "  ldr r5, [sp, #56]\n"                /* d2 on the stack */
-      "  add r3, r3, r5\n"                   /*  < d2 */
-      "  ldr r5, [sp, #80]\n"                /* bias on the stack */
-      "  add r3, r5, r3, asr #2\n"           /* total_10 < bias */
-      "  smmla r3, r3, r8, r7\n"             /*  < total_10 */
-      "  asr r3, r3, #4\n"
-      "  cmp r3, #5\n"
-      "  it lt\n"
-      "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
-      "  sxtb r3, r3\n"                      /* v1_10 */
-      "  ldrsb r5, [r6, #24]\n"              /*  < in0 */
-      "  mla r5, r5, r11, r12\n"
-      "  mla r3, r3, lr, r5\n"               /*  < v1_10 */
-      "  asr r3, r3, #21\n"                  /* v2_10 */
-      "  ssat r3, #8, r3\n"                  /*  < v2_10 */
-      "  strb r3, [r9, #24]\n"               /*  < out */
-      "  ldr r3, [sp, #44]\n"                /* d1 on the stack */
-      "  ldr r5, [sp, #56]\n"                /* d2 on the stack */
-      "  sub r3, r3, r5\n"                   /*  < d1, d2 */
-      "  ldr r5, [sp, #76]\n"                /* d3 on the stack */
-      "  sub r3, r3, r5\n"                   /*  < d3 */
-      "  ldr r5, [sp, #80]\n"                /* bias on the stack */
-      "  add r3, r5, r3, asr #2\n"           /* total_11 < bias */
-      "  smmla r3, r3, r8, r7\n"             /*  < total_11 */
-      "  asr r3, r3, #4\n"
-      "  cmp r3, #5\n"
-      "  it lt\n"
-      "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
-      "  sxtb r3, r3\n"                      /* v1_11 */
-      "  ldrsb r5, [r6, #28]\n"              /*  < in0 */
-      "  ldr r7, [sp, #4]\n"                 /* w end on the stack */
-      "  mla r5, r5, r11, r12\n"
-      "  mla r3, r3, lr, r5\n"               /*  < v1_11 */
-      "  cmp r1, r7\n"                       /*  < w, w end */
-      "  asr r3, r3, #21\n"                  /* v2_11 */
-      "  ssat r3, #8, r3\n"                  /*  < v2_11 */
-      "  strb r3, [r9, #28]\n"               /*  < out */
-      "  add r6, r6, #1\n"                   /* in0 */
-      "  str r6, [sp, #8]\n"                 /* in0 on the stack */
-      "  add r9, r9, #1\n"                   /* out */
-      "  str r9, [sp, #12]\n"                /* out on the stack */
-      "  bne .Ltvmgen_residual_winograd1x4_4_6\n"
-      "  ldr r3, [sp, #8]\n"                 /* in0 on the stack */
-      "  ldr r5, [sp, #12]\n"                /* out on the stack */
-      "  ldr r6, [sp]\n"                     /* v end on the stack */
-      "  cmp r0, r6\n"                       /*  < v, v end */
-      "  sub r1, r1, #528\n"                 /* w */
-      "  sub r4, r4, #16\n"                  /* sums */
-      "  add r3, r3, #4\n"                   /* in0 */
-      "  str r3, [sp, #8]\n"                 /* in0 on the stack */
-      "  add r5, r5, #4\n"                   /* out */
-      "  str r5, [sp, #12]\n"                /* out on the stack */
-      "  bne .Ltvmgen_residual_winograd1x4_4_2\n"
-      ".Ltvmgen_residual_winograd1x4_4_1:\n"
-      "  add sp, sp, #84\n"
-      "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
+      "  push {r4}\n"
+      "  mov r3, #0\n"
+      "  cmp r3, r2\n"                       /*  < count */
+      "  add r2, r0, r2, lsl #2\n"           /* x end < x, count */
+      "  bge .Ltvmgen_residual_expand_4_1\n"
+      ".Ltvmgen_residual_expand_4_2:\n"      /* for pixel */
+      "  ldr r3, [r0], #4\n"                 /* word_0, x */
+      "  sxtb16 r4, r3\n"                    /*  < word_0 */
+      "  str r4, [r1], #24\n"                /* lines */
+      "  sxtb16 r3, r3, ror #8\n"            /*  < word_0 */
+      "  str r3, [r1, #-20]\n"               /*  < lines */
+      "  cmp r0, r2\n"                       /*  < x, x end */
+      "  bne .Ltvmgen_residual_expand_4_2\n"
+      ".Ltvmgen_residual_expand_4_1:\n"
+      "  pop {r4}\n"
+      "  bx lr\n");
 }
 /* clang-format on */
 
@@ -727,31 +395,24 @@ __attribute__((naked)) void tvmgen_residual_winograd1x4_4(
 void tvmgen_residual_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
                               void *restrict workspace) {
   const int32_t *const stream = tvmgen_residual_conv2d_0_stream;
-  int16_t *const values = workspace;
-  int32_t *const sums = (void *)((uint8_t *)workspace + 384);
-  int8_t *const lines = (void *)((uint8_t *)workspace + 896);
-  int8_t *const p0 = lines;
-  for (int32_t fill = 0; fill < 128; fill++) {
+  int16_t *const lines = workspace;
+  int16_t *const p0 = lines;
+  for (int32_t fill = 0; fill < 96; fill++) {
     p0[fill] = -3;
   }
-  for (int32_t strip = 0; strip < 3; strip++) {
-    for (int32_t ky = 0; ky < 4; ky++) {
-      if (strip * 2 + ky - 1 >= 0 && strip * 2 + ky - 1 < 6) {
-        const int8_t *const p1 = in0 + strip * 48 + ky * 24 - 24;
-        int8_t *const p2 = lines + ky * 32 + 4;
-        for (int32_t i = 0; i < 24; i++) {
-          p2[i] = p1[i];
-        }
+  for (int32_t y = 0; y < 6; y++) {
+    for (int32_t ky = 0; ky < 3; ky++) {
+      if (y + ky - 1 >= 0 && y + ky - 1 < 6) {
+        tvmgen_residual_expand_4(in0 + ky * 24 + y * 24 - 24, lines + ky * 4 + 12, 6);
       } else {
-        int8_t *const p3 = lines + ky * 32 + 4;
-        for (int32_t i = 0; i < 24; i++) {
-          p3[i] = -3;
+        for (int32_t pixel = 0; pixel < 6; pixel++) {
+          int16_t *const p1 = lines + pixel * 12 + ky * 4 + 12;
+          for (int32_t i = 0; i < 4; i++) {
+            p1[i] = -3;
+          }
         }
       }
     }
-    tvmgen_residual_winograd_transform_4(lines, values, 3);
-    tvmgen_residual_winograd2x4_4(values, stream, in0 + strip * 48, out0 + strip * 48, sums, 1);
-    tvmgen_residual_winograd1x4_4(values + 128, stream, in0 + strip * 48 + 16,
-                                  out0 + strip * 48 + 16, sums, 1);
+    tvmgen_residual_conv2x4_36_int8(lines, stream, in0 + y * 24, out0 + y * 24, 3);
   }
 }
