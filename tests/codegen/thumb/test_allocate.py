@@ -13,7 +13,7 @@ import pytest
 
 from tests.codegen.thumb.kernels import block
 from tests.codegen.thumb.programs import Case, check_cases, random_case
-from utvm.codegen.thumb import allocation_of, assemble
+from utvm.codegen.thumb import allocation_of
 from utvm.codegen.thumb.allocate import REGISTERS
 from utvm.codegen.thumb.flow import live_out
 from utvm.codegen.thumb.machine import real
