@@ -282,3 +282,47 @@ def test_registers_of_ones_own(code: Assemble) -> None:
     assert machine.run().reason is Reason.BREAKPOINT
     assert seen == [(4, 108)]
     assert machine.read(0x40000008, 4) == (108).to_bytes(4, "little")
+
+
+TICKS = """
+  ldr r0, =0xE000E010
+  ldr r1, =4999
+  str r1, [r0, #4]
+  str r1, [r0, #8]
+  movs r1, #7
+  str r1, [r0]
+  movs r4, #0
+  ldr r2, =20000
+1: adds r4, #1
+  subs r2, #1
+  bne 1b
+  bkpt 1"""
+TICK = " ldr r1, =0x20003000\n ldr r0, [r1]\n adds r0, #1\n str r0, [r1]\n bx lr"
+
+
+@pytest.mark.parametrize("cpu", CORES)
+def test_systick_interrupts_and_goes_back(code: Assemble, cpu: str) -> None:
+    machine = machine_with_handler(code, TICKS, cpu)
+    machine.write(0x20001100, code(TICK, cpu))
+    machine.write(0x2000203C, (0x20001101).to_bytes(4, "little"))
+    assert machine.run().reason is Reason.BREAKPOINT
+    assert (machine.register("r4"), machine.register("r2")) == (20000, 0), "none is lost"
+    ticks = int.from_bytes(machine.read(0x20003000, 4), "little")
+    assert ticks == (machine.cycles - 30) // 5000
+    assert ticks > 5
+    assert (machine.register("sp"), machine.register("xpsr") & 0x1FF) == (STACK_TOP, 0)
+
+
+def test_systick_waits_while_it_is_masked(code: Assemble) -> None:
+    body = " cpsid i\n" + TICKS.replace(
+        "bkpt", "cpsie i\n ldr r3, =1000\n2: subs r3, #1\n bne 2b\n bkpt"
+    )
+    machine = machine_with_handler(code, body)
+    machine.write(0x20001100, code(TICK))
+    machine.write(0x2000203C, (0x20001101).to_bytes(4, "little"))
+    machine.run({0x20001100})
+    assert machine.register("pc") == 0x20001100
+    assert machine.register("r4") == 20000
+    while machine.run((), 1).reason is not Reason.BREAKPOINT:
+        assert machine.register("sp") in (STACK_TOP, STACK_TOP - 32)
+    assert machine.read(0x20003000, 4) == (1).to_bytes(4, "little"), "one for all that were due"

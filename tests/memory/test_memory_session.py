@@ -284,3 +284,15 @@ def test_ram_that_keeps_nothing_is_found_out(images, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(EmulatorAccess, "write", lambda self, address, data: None)
     with pytest.raises(DeviceError, match="does not keep what is written"):
         open_emulator(name, image)
+
+
+def test_a_call_may_take_longer_than_systick_counts(device: Device) -> None:
+    """2^24 cycles and more; on cores without another counter its exception counts on."""
+    function, tensor = device.session.function("spin"), device.tensor((1,), UINT32)
+    cycles = []
+    for left in (100_000, 4_000_000):
+        device.session.write(device.address, left.to_bytes(4, "little"))
+        cycles.append(device.session.time(function, [tensor]).cycles[0])
+    if device.name == "emu_cortex_m0plus":
+        assert cycles[1] > 1 << 25
+    assert cycles[1] / cycles[0] == pytest.approx(40, rel=0.001)

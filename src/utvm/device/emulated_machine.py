@@ -12,8 +12,6 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from enum import Enum, auto
 
 from utvm.device import emulator_faults as faults
 from utvm.device import emulator_hooks as hooks
@@ -27,45 +25,27 @@ from utvm.device.emulator_core import (
     Core,
     MemoryRegion,
 )
-from utvm.device.emulator_exceptions import FORCED, THUMB, enter_hard_fault
+from utvm.device.emulator_exceptions import (
+    FORCED,
+    THUMB,
+    enter_hard_fault,
+    enter_systick,
+    leave_exception,
+)
 from utvm.device.emulator_faults import CoreFaultError
+from utvm.device.emulator_stop import Reason, Stop
 from utvm.support.errors import DeviceError
 
 __all__ = ["EmulatedMachine", "MemoryRegion", "Reason", "Stop"]
 
 _BREAKPOINT = 7
+_TICK_PATIENCE_CYCLES = 1000  # for a tick that can't be taken yet
 _UNBOUNDED = (1 << 64) - 1
 # Unicorn accepts these although the core lacks them.
 _MISSING = {
     "cortex-m0plus": ("it", "cbz", "cbnz"),
     "cortex-m3": ("smlad", "smladx", "smlsd", "smlsdx", "smuad", "smuadx", "smusd", "smusdx"),
 }
-
-
-class Reason(Enum):
-    """Why the machine stands still."""
-
-    ADDRESS = auto()
-    """The instruction at one of the asked addresses is next."""
-    LIMIT = auto()
-    BREAKPOINT = auto()
-    """A ``bkpt`` is next; semihosting calls are such."""
-    FAULT = auto()
-    """``Stop.fault`` says which; the core can't go on by itself."""
-    SLEEP = auto()
-    """It waits for an interrupt, and none comes."""
-    RESET = auto()
-    """The program asks for a reset (AIRCR); it is the caller's to do."""
-    RETURNED = auto()
-    """The measured function has returned."""
-
-
-@dataclass(frozen=True)
-class Stop:
-    """The end of a run."""
-
-    reason: Reason
-    fault: CoreFaultError | None = None
 
 
 class EmulatedMachine:
@@ -105,7 +85,11 @@ class EmulatedMachine:
             self._check_block,
         )
         self.system = system.SystemRegisters(
-            cpu, lambda: int(self._machine.cycles), self.vectors, self.core.stop
+            cpu,
+            lambda: int(self._machine.cycles),
+            self.vectors,
+            self.core.stop,
+            self._set_tick,
         )
         self._map_system()
         self.core.attach(self._library, self._machine)
@@ -132,6 +116,7 @@ class EmulatedMachine:
             reg_read=reg_read,
             unused_node=-1,
             unused_edge=-1,
+            tick_cycles=_UNBOUNDED,
         )
 
     def _map_system(self) -> None:
@@ -284,12 +269,14 @@ class EmulatedMachine:
         except DeviceError:
             machine.step_bytes = 2  # the fetch faults
         machine.slice_end, machine.stepped = _UNBOUNDED, 0
+        self._set_tick(None)
         try:
             stop = None
             while stop is None:
                 stop = self._resume(1)
         finally:
             machine.step_bytes = 0
+            self._set_tick(self.system.next_tick())
         if stop.reason is Reason.FAULT and self._enter_handler(stop.fault):
             return Stop(Reason.LIMIT)
         return Stop(Reason.LIMIT) if stop.reason is Reason.SLEEP else stop
@@ -300,11 +287,17 @@ class EmulatedMachine:
         machine.stop = hooks.STOP_NONE
         machine.fault_type = 0
         error = self.core.run(instructions)
+        if self.takes_exceptions and leave_exception(self.core, self.system):
+            self._table.restart()
+            return Stop(Reason.LIMIT) if instructions else None
         if error:
             return Stop(Reason.FAULT, self._fault(error))
         match machine.stop:
             case hooks.STOP_NEW_EDGE:
                 return self._extend()
+            case hooks.STOP_TICK:
+                self._tick()
+                return None
             case hooks.STOP_INTERRUPT if machine.interrupt == _BREAKPOINT:
                 return Stop(Reason.BREAKPOINT)
             case hooks.STOP_INTERRUPT:
@@ -318,6 +311,19 @@ class EmulatedMachine:
             self.system.reset_requested = False
             return Stop(Reason.RESET)
         return Stop(_PLAIN_STOPS.get(machine.stop, Reason.SLEEP))
+
+    def _set_tick(self, due: int | None) -> None:
+        """Tells the native hooks when SysTick's next exception is due; none comes within a step."""
+        if not self.takes_exceptions or self._machine.step_bytes:
+            due = None
+        self._machine.tick_cycles = _UNBOUNDED if due is None else due
+
+    def _tick(self) -> None:
+        if enter_systick(self.core, self.system):
+            self._table.restart()
+            self.system.take_tick()
+        else:
+            self._machine.tick_cycles = self.cycles + _TICK_PATIENCE_CYCLES
 
     def _extend(self) -> Stop | None:
         machine = self._machine

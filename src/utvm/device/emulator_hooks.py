@@ -24,7 +24,7 @@ from utvm.device.process import run_tool
 from utvm.support.errors import InternalError
 
 STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE = 0, 1, 2, 3
-STOP_STACK, STOP_UNALIGNED, STOP_INTERRUPT, STOP_ADDRESS = 4, 5, 6, 7
+STOP_STACK, STOP_UNALIGNED, STOP_INTERRUPT, STOP_ADDRESS, STOP_TICK = 4, 5, 6, 7, 8
 NODE_CHECKS_STACK, NODE_ENTERS_MEASURED, NODE_ENTERS_OPERATOR, NODE_CHECKS_BASES = 1, 2, 4, 8
 NODE_DROPPED = 16
 EDGE_TAKEN, EDGE_CALLS, EDGE_CHECKS_STACK = 1, 2, 4
@@ -79,6 +79,7 @@ class Machine(ctypes.Structure):
         ("instructions", ctypes.c_uint64),
         ("cycles", ctypes.c_uint64),
         ("slice_end", ctypes.c_uint64),
+        ("tick_cycles", ctypes.c_uint64),
         ("stop", ctypes.c_uint32),
         ("interrupt", ctypes.c_uint32),
         ("address", ctypes.c_uint32),

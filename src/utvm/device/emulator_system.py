@@ -3,7 +3,7 @@
 In: reads and writes of words at the addresses of the system control space (0xE000E000) and of the
 DWT (0xE0001000), and the modelled cycles so far. Out: values, and whether a reset was asked for.
 Numbers and reset values are those of the Armv7-M manual (Arm DDI 0403, B3.2 and C1.8). What is not
-named here is a word that keeps what is written to it. Nothing raises interrupts.
+named here is a word that keeps what is written to it. Of interrupts there is SysTick's.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _DWT_CONTROL, _DWT_CYCLES = 0x000, 0x004
 _RESET_KEY, _RESET_BITS = 0x05FA, 0x5  # SYSRESETREQ, VECTRESET
 _RELOAD_MASK = (1 << 24) - 1
 _COUNTED_TO_ZERO = 1 << 16
+_TICKS = 3  # on, with its exception
 _TRACE_ENABLED = 1 << 24
 _FULL_ACCESS = 0xF << 20
 
@@ -45,9 +46,11 @@ class SystemRegisters:
     cycles: Callable[[], int]
     vectors: int  # what VTOR is after reset
     on_reset_request: Callable[[], None]
+    on_tick: Callable[[int | None], None]  # told when SysTick's exception is due, None: never
     words: dict[int, int] = field(default_factory=dict)
     reset_requested: bool = False
     _systick_zero: int = 0  # when SysTick was last written, or its reload value
+    _systick_taken: int = 0  # how many of its exceptions were taken since then
     _systick_seen: int = 0  # how often it had counted to zero when its flag was last read
     _dwt_base: int = 0  # what is added to the cycles
     _dwt_control: int = 0
@@ -64,7 +67,7 @@ class SystemRegisters:
             DEMCR: self.words.get(DEMCR, 0),
         }
         self.reset_requested = False
-        self._systick_zero, self._systick_seen = self.cycles(), 0
+        self._restart_systick()
 
     @property
     def float_unit_is_on(self) -> bool:
@@ -93,11 +96,12 @@ class SystemRegisters:
                 self.reset_requested = True
                 self.on_reset_request()
         elif offset == _SYSTICK_VALUE:
-            self._systick_zero, self._systick_seen = self.cycles(), 0
+            self._restart_systick()
         elif offset == _SYSTICK_CONTROL:
             self._set_systick_control(value & 0x7)
         elif offset == _SYSTICK_RELOAD:
             self.words[offset] = value & _RELOAD_MASK
+            self.on_tick(self.next_tick())
         elif offset == DEMCR:
             self._keep_dwt(lambda: self.words.update({DEMCR: value}))
         else:
@@ -131,11 +135,28 @@ class SystemRegisters:
         change()
         self.write_dwt(_DWT_CYCLES, shown)
 
+    def next_tick(self) -> int | None:
+        """The cycle at which SysTick's next exception is due; it may be in the past."""
+        if self.words.get(_SYSTICK_CONTROL, 0) & _TICKS != _TICKS:
+            return None
+        period = self.words.get(_SYSTICK_RELOAD, 0) + 1
+        return self._systick_zero + (self._systick_taken + 1) * period if period > 1 else None
+
+    def take_tick(self) -> None:
+        """SysTick's exception is taken: once for all that are due."""
+        self._systick_taken = self._systick_turns()
+        self.on_tick(self.next_tick())
+
     def _set_systick_control(self, value: int) -> None:
         """Switching the counter on starts it at zero."""
         if value & 1 and not self.words.get(_SYSTICK_CONTROL, 0) & 1:
-            self._systick_zero, self._systick_seen = self.cycles(), 0
+            self._restart_systick()
         self.words[_SYSTICK_CONTROL] = value
+        self.on_tick(self.next_tick())
+
+    def _restart_systick(self) -> None:
+        self._systick_zero, self._systick_seen, self._systick_taken = self.cycles(), 0, 0
+        self.on_tick(self.next_tick())
 
     def _elapsed(self) -> int:
         enabled = self.words.get(_SYSTICK_CONTROL, 0) & 1

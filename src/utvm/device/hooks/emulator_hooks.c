@@ -22,7 +22,8 @@ enum {
   STOP_STACK,
   STOP_UNALIGNED,
   STOP_INTERRUPT,
-  STOP_ADDRESS
+  STOP_ADDRESS,
+  STOP_TICK
 };
 enum {
   NODE_CHECKS_STACK = 1,
@@ -72,6 +73,7 @@ struct tlb_entry {
 struct machine {
   uint64_t instructions, cycles; /* since reset */
   uint64_t slice_end;            /* stop when this many instructions have been counted */
+  uint64_t tick_cycles;          /* stop when this many cycles have been counted */
   uint32_t stop, interrupt;
   uint32_t address, size; /* of the block that was about to run */
   uint64_t fault_address;
@@ -344,6 +346,10 @@ void emulator_on_block(void *uc, uint64_t address64, uint32_t size, struct machi
   }
   if (m->instructions >= m->slice_end) {
     stop(uc, m, STOP_SLICE);
+    return;
+  }
+  if (m->cycles >= m->tick_cycles) {
+    stop(uc, m, STOP_TICK);
     return;
   }
   const struct node *node = &m->nodes[edge->node];
