@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY
-from utvm.codegen.c_rpc_main import generate_rpc_c
+from utvm.codegen.c_rpc_main import rpc_program
 from utvm.device.crt import crt_include_dir
 from utvm.device.link import build_elf
 from utvm.device.rpc_client import RpcSession
@@ -17,7 +17,7 @@ from utvm.device.rpc_program import connect, rpc_sources
 from utvm.device.toolchain import find_toolchain
 from utvm.driver.load import import_model, load_model
 from utvm.driver.pipeline import compile_graph
-from utvm.driver.rpc_graph import RpcGraph, rpc_memory_bytes
+from utvm.driver.session_network import SessionNetwork, session_memory_bytes
 from utvm.support.errors import UnsupportedError
 from utvm.target.board import Board, load_board
 from utvm.target.target import load_target
@@ -36,9 +36,9 @@ def board_of(name: str) -> Board:
 def check(model: Path, golden: Path, board: Board, rows: int, folder: Path) -> None:
     """The outputs of the first rows, and the memory: no more and no less than was forecast."""
     target = load_target(board.target)
-    compiled = compile_graph(import_model(load_model(model)), target)
-    memory_bytes = rpc_memory_bytes(compiled)
-    files = generate_rpc_c(compiled.module, compiled.plan, memory_bytes)
+    compiled = compile_graph(import_model(load_model(model)), target, executor="host")
+    memory_bytes = session_memory_bytes(compiled)
+    files = rpc_program(compiled.module, compiled.functions, memory_bytes)
     for name, text in files.items():
         (folder / name).write_text(text, encoding="ascii")
     sources = [*(folder / name for name in files if name.endswith(".c")), *rpc_sources(board)]
@@ -54,15 +54,15 @@ def check(model: Path, golden: Path, board: Board, rows: int, folder: Path) -> N
         np.load(golden) as data,
         RpcSession(connect(program, board), timeout_seconds=120) as session,
     ):
-        graph = RpcGraph(compiled, session)
+        graph = SessionNetwork(compiled, session)
         inputs = tuple(data[f"in{k}"][:rows] for k in range(len(compiled.module.inputs)))
         for k, output in enumerate(graph.run(inputs)):
             np.testing.assert_array_equal(output, data[f"out{k}"][:rows])
         statistics = session.statistics()
         assert statistics.calls == rows * len(compiled.module.calls)
         assert statistics.memory_peak_bytes == memory_bytes
-        function, tensors = graph.steps[0]
-        assert session.time(function, tensors, repeat=2, number=2).cycles_per_call > 0
+        step = graph.steps[0]
+        assert session.time(step.function, step.tensors, repeat=2, number=2).cycles_per_call > 0
         graph.close()
 
 

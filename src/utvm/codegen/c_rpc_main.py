@@ -7,11 +7,10 @@ answers the host until the stream ends.
 
 from __future__ import annotations
 
-from utvm.codegen.c_entry import SessionFunctions, kernel_functions
+from utvm.codegen.c_entry import SessionFunctions
 from utvm.codegen.c_layout import wrap_arguments
 from utvm.codegen.c_module import banner, prefix_of, title_of
 from utvm.ir.loop import Module
-from utvm.ir.memory import MemoryPlan
 from utvm.support.errors import UnsupportedError
 
 DEFAULT_PAYLOAD_BYTES = 1024
@@ -20,19 +19,6 @@ LOG_BYTES = 512
 MAX_ARGUMENTS = 16  # TVM_RPC_MAX_ARGUMENTS of rpc.h
 RPC_MEMORY = "tensor_memory"
 """The variable that is the memory for tensors and workspaces."""
-
-
-def generate_rpc_c(
-    module: Module,
-    plan: MemoryPlan,
-    memory_bytes: int,
-    *,
-    payload_bytes: int = DEFAULT_PAYLOAD_BYTES,
-    blocks: int = DEFAULT_BLOCKS,
-) -> dict[str, str]:
-    """A server with all kernels of a network."""
-    functions = kernel_functions(module, plan)
-    return rpc_program(module, functions, memory_bytes, payload_bytes=payload_bytes, blocks=blocks)
 
 
 def rpc_program(
