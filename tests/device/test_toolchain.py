@@ -15,11 +15,11 @@ from elftools.elf.elffile import ELFFile
 
 from tests.crt.programs import build, run
 from utvm.device import toolchain as toolchains
-from utvm.device.cache import cache_dir, cached_file, publish
 from utvm.device.crt import crt_include_dir, crt_sources
 from utvm.device.elf import read_elf
 from utvm.device.link import build_elf, memory_script
 from utvm.device.toolchain import check_toolchains, find_toolchain
+from utvm.support.cache import cache_dir, cached_file, publish
 from utvm.support.errors import MemoryLimitError, ToolchainError, UtvmError
 from utvm.target.board import Board, list_boards, load_board
 from utvm.target.target import load_target

@@ -19,8 +19,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from utvm.device.cache import cache_dir, cached_file
 from utvm.device.process import run_tool
+from utvm.support.cache import cache_dir, cached_file
 from utvm.support.errors import InternalError
 
 STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE = 0, 1, 2, 3

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from utvm.device.cache import publish
 from utvm.device.process import run_tool
 from utvm.device.toolchain import Toolchain
+from utvm.support.cache import publish
 from utvm.support.errors import ToolchainError
 from utvm.target.board import NO_INTERRUPT, Board
 from utvm.target.target import Target

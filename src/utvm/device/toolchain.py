@@ -16,8 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from utvm.device.cache import cache_dir, cached_file
 from utvm.device.process import run_tool
+from utvm.support.cache import cache_dir, cached_file
 from utvm.support.errors import ToolchainError
 from utvm.support.text import printable
 from utvm.target.target import Target, load_target

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 
-from utvm.device.cache import cache_dir
 from utvm.device.emulator_hooks import load_hooks
 from utvm.device.process import run_tool
 from utvm.device.qemu import find_qemu, qemu_program
@@ -25,6 +24,7 @@ from utvm.driver.load import Model
 from utvm.driver.options import resolve_options
 from utvm.driver.run import run_build
 from utvm.driver.stages import one_operator_graph
+from utvm.support.cache import cache_dir
 from utvm.support.errors import InternalError, UtvmError
 from utvm.target.target import load_target
 
