@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from utvm.codegen.thumb.flow import live_in, live_out
 from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, real
 from utvm.codegen.thumb.schedule import Scheduled, schedule
-from utvm.codegen.thumb.spill import Spills, spill_costs, with_spills
+from utvm.codegen.thumb.spill import SpillCosts, Spills, with_spills
 from utvm.target.pipeline import Pipeline
 
 REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
 _COLD = 50  # a block with less than this part of the hottest one's work is scheduled quickly
+_LOCAL = 3  # what lives in one block only frees a register for a short time: it counts so much more
 _TRIES = 2  # values spilled beyond those that must be, to see whether it pays
 
 
@@ -49,11 +50,11 @@ class _Allocator:
     def __init__(self, program: Program, pipeline: Pipeline) -> None:
         self.program, self.pipeline = program, pipeline
         self.known: dict[object, Scheduled] = {}
-        self.costs = spill_costs(program.blocks)
+        self.costs = SpillCosts(program)
         self.crossing = frozenset().union(*live_out(program.blocks))
 
     def run(self) -> Allocation:
-        spills = Spills()
+        spills: dict[int, int] = {}
         best: Allocation | None = None
         tries = 0
         thorough = False
@@ -72,35 +73,30 @@ class _Allocator:
             victims = self._victims(crowds, spills, origins)
             if not victims or (best is not None and tries > _TRIES):
                 break
-            for victim in victims:
-                spills = spills.with_(victim, crosses=victim in self.crossing)
+            spills |= victims
         if best is None:
             raise NotSelectableError("more values at once than registers")
         return best
 
     def _victims(
         self, crowds: Sequence[frozenset[int]], spills: Spills, origins: Mapping[int, int]
-    ) -> list[int]:
-        """One register of each crowd that has lost none yet."""
-        victims: list[int] = []
+    ) -> dict[int, int]:
+        """One register of each crowd that has lost none yet, with how far it is to be spilled."""
+        victims: dict[int, int] = {}
         for crowd in crowds:
-            if not {origins.get(r, r) for r in crowd} & set(victims):
-                victim = self._cheapest(crowd, spills, origins)
-                if victim is not None:
-                    victims.append(victim)
+            candidates = {origins.get(register, register) for register in crowd}
+            if candidates & set(victims):
+                continue
+            degrees = {r: self.costs.next_degree(r, spills) for r in candidates}
+            found = [
+                (d[1] * (1 if r in self.crossing else _LOCAL), r, d[0])
+                for r, d in degrees.items()
+                if d is not None
+            ]
+            if found:
+                _, victim, distance = min(found)
+                victims[victim] = distance
         return victims
-
-    def _cheapest(
-        self, crowd: frozenset[int], spills: Spills, origins: Mapping[int, int]
-    ) -> int | None:
-        """Whom to spill next; what was loaded once per block is loaded at each use only in need."""
-        costs: dict[int, int] = {}
-        for register in crowd:
-            origin = origins.get(register, register)
-            if origin in self.costs and origin not in spills.by_use:
-                by_use = origin in spills.by_block or origin not in self.crossing
-                costs[origin] = (4 if by_use else 1) * self.costs[origin]
-        return min(costs, key=lambda r: (costs[r], r), default=None)
 
     def _crowd(self, program: Program) -> frozenset[int]:
         """What lives through the block that costs most."""

@@ -7,16 +7,23 @@ is exact and SMULL with a rounding addition elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from utvm.codegen.thumb.builder import Builder
 from utvm.codegen.thumb.machine import FLAGS, Inst, NotSelectableError
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Expr, Imm
 
-if TYPE_CHECKING:
-    from utvm.codegen.thumb.values import Values
 
-Selection = Callable[["Values", tuple[Expr, ...], int | None], int]
+class Values(Protocol):
+    """What selects the operands."""
+
+    builder: Builder
+
+    def value(self, expr: Expr, dest: int | None = None) -> int: ...
+
+
+Selection = Callable[[Values, tuple[Expr, ...], int | None], int]
 _INT32_MIN = DType.INT32.minimum
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from utvm.codegen.thumb.accesses import Nest, Put, prepare
 from utvm.codegen.thumb.addresses import Addresses
+from utvm.codegen.thumb.bounds import bounds
 from utvm.codegen.thumb.builder import Builder, constant_inst
 from utvm.codegen.thumb.isa import is_modified_immediate
 from utvm.codegen.thumb.machine import FLAGS, SP, Inst, Memory, NotSelectableError, Program
@@ -118,6 +119,8 @@ class _Selector:
 
     def _let(self, var: Var, value: Expr) -> int:
         """A register of the name's own, since what it copies may change."""
+        if var.type.is_integer:
+            self.values.ranges[var.name] = bounds(value, self.values.ranges)
         register = self.builder.new(var.name)
         return self.values.value(value, register)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from utvm.codegen.thumb.accesses import Fetch
+from utvm.codegen.thumb.bounds import Bounds, bounds
 from utvm.codegen.thumb.builder import Builder, constant_inst
 from utvm.codegen.thumb.calls import CALLS
 from utvm.codegen.thumb.isa import CONDITIONS, INVERSE, UNSIGNED_CONDITIONS, is_modified_immediate
@@ -29,7 +30,7 @@ _SHIFTS = {"<<": "lsl", ">>": "asr"}
 
 class Values:
     """Selects expressions. ``variable`` and ``fetch`` give the registers of variables and of
-    accesses; ``registers`` those of register buffers by name."""
+    accesses; ``registers`` those of register buffers by name; ``ranges`` what variables can be."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class Values:
     ) -> None:
         self.builder = builder
         self.registers: dict[tuple[str, int], int] = {}
+        self.ranges: dict[str, Bounds] = {}
         self._variable = variable
         self._fetch = fetch
 
@@ -101,7 +103,8 @@ class Values:
     def _cast(self, dtype: DType, value: Expr, dest: int | None) -> int:
         if dtype is DType.BOOL and value.dtype is not DType.BOOL:
             return self.value(Binary("!=", value, Imm(0, value.dtype)), dest)
-        if dtype not in _EXTENSIONS or _holds(dtype, value.dtype):
+        low, high = bounds(value, self.ranges)
+        if dtype not in _EXTENSIONS or (dtype.minimum <= low and high <= dtype.maximum):
             return self.value(value, dest)
         return self.builder.emit(_EXTENSIONS[dtype], dest, self.value(value))
 
@@ -268,11 +271,6 @@ class Values:
 def inverse(cond: str) -> str:
     """The condition that holds where ``cond`` does not."""
     return INVERSE[cond]
-
-
-def _holds(outer: DType, inner: DType) -> bool:
-    """Whether every value of ``inner`` is one of ``outer``."""
-    return outer.minimum <= inner.minimum and inner.maximum <= outer.maximum
 
 
 def _is_power(expr: Expr) -> bool:
