@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Alloc, Buffer, Expr, Function, Stmt, Store
+from utvm.ir.loop import Alloc, Buffer, Expr, Function, Load, Stmt, Store
 from utvm.ir.rewrite import Linear
 from utvm.schedule.primitives import writes
 from utvm.schedule.weighted_sum import (
@@ -71,7 +71,12 @@ def read_depthwise(function: Function, constants: Mapping[str, Array]) -> Depthw
     acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
     inner, update = peel(body[2], parallel=False)
     product = product_of(update, acc)
-    if product is None or any(writes(epilogue, name) for name in (acc.name, "rows")):
+    known = {"n", "y", "x", "c", "m", "ky", "kx"}
+    if (
+        product is None
+        or {*outer, *inner} - known
+        or any(writes(epilogue, name) for name in (acc.name, "rows"))
+    ):
         return None
     pixel, weight = product
     data = constants.get(weight.buffer.name)
@@ -81,47 +86,52 @@ def read_depthwise(function: Function, constants: Mapping[str, Array]) -> Depthw
     padding = read_stage(stage[0]) if stage else (pixel.buffer.name, (0, 0), 0)
     if padding is None:
         return None
+    return _geometry(
+        function, {**outer, **inner}, pixel, weight, data, padding, (initial, acc, tuple(epilogue))
+    )
+
+
+def _geometry(
+    function: Function,
+    loops: Mapping[str, int],
+    pixel: Load,
+    weight: Load,
+    data: Array,
+    padding: tuple[str, tuple[int, int], int],
+    parts: tuple[Expr, Buffer, tuple[Stmt, ...]],
+) -> DepthwiseSum | None:
+    """The numbers behind the two loads; None where an index has other terms than these."""
     name, (above, left), value = padding
     source = next(b for b in function.inputs if b.name == name)
     n, height, width, channels = source.shape
-    kh, kw, filters = inner.get("ky", 1), inner.get("kx", 1), data.size // max(1, _taps(inner))
+    kh, kw = loops.get("ky", 1), loops.get("kx", 1)
+    filters = data.size // (kh * kw)
     line, form = pixel.buffer.shape[-1], flat_form(pixel.buffer, pixel.indices)
-    if form is None or left % channels or filters % channels:
+    if form is None or left % channels or filters % channels or loops.get("c", 1) != channels:
         return None
     row, dilation = form.coefficient("y") // line, form.coefficient("ky") // line
     column = form.coefficient("x") // channels
-    expected = {
-        "n": pixel.buffer.elements // pixel.buffer.shape[0],
-        "y": row * line,
-        "x": column * channels,
-        "c": 1,
-        "ky": dilation * line,
-        "kx": channels,
-    }
+    image = pixel.buffer.elements // pixel.buffer.shape[0]
+    pixels = {"n": image, "y": row * line, "x": column * channels, "c": 1}
+    taps = {"ky": dilation * line, "kx": channels}
     order = {"ky": kw * filters, "kx": filters, "c": filters // channels, "m": 1}
-    known = {**outer, **inner}
-    for load, wanted in ((pixel, expected), (weight, order)):
-        terms = tuple(sorted((k, c) for k, c in wanted.items() if k in known and c))
+    for load, wanted in ((pixel, pixels | taps), (weight, order)):
+        terms = tuple(sorted((k, c) for k, c in wanted.items() if k in loops and c))
         if flat_form(load.buffer, load.indices) != Linear(0, terms):
             return None
-    if set(known) - {"n", "y", "x", "c", "m", "ky", "kx"} or outer.get("c", 1) != channels:
-        return None
+    bias, acc, epilogue = parts
     return DepthwiseSum(
         function,
         source,
         (n, height, width, channels),
         data.reshape(kh, kw, filters).transpose(2, 0, 1).astype("int16"),
-        rows=outer.get("y", 1),
-        columns=outer.get("x", 1),
+        rows=loops.get("y", 1),
+        columns=loops.get("x", 1),
         strides=(row or 1, column or 1),
         row_dilation=dilation or 1,
         origin=(above, left // channels),
         padding=value,
-        bias=initial,
+        bias=bias,
         acc=acc,
-        epilogue=tuple(epilogue),
+        epilogue=epilogue,
     )
-
-
-def _taps(inner: Mapping[str, int]) -> int:
-    return inner.get("ky", 1) * inner.get("kx", 1)
