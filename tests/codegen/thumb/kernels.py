@@ -255,9 +255,7 @@ class RandomNest:
             tame[0] - (tame[1] >> self.pick(1, 5)),
             Binary("&", a, Imm(255)),
             Binary("^", tame[0], tame[1]),
-            Select(Binary("<", Var("z") if False else a, b), tame[0], Imm(7))
-            if not _loads(tame[0])
-            else tame[0] + 1,
+            Select(Binary("<", a, b), tame[0], Imm(7)) if not _loads(tame[0]) else tame[0] + 1,
             packed,
             call("mulhi", tame[0] * 4096, word) if buffer.dtype is I32 else small,
             Binary("max", tame[0], tame[1]),

@@ -162,4 +162,5 @@ class _Writer:
         if inst.memory is not None and inst.memory.area == "spill":
             return f"{', '.join(written or read)} on the stack"
         left = ", ".join(dict.fromkeys(written))
-        return f"{left} < {', '.join(dict.fromkeys(read))}" if read else left
+        right = ", ".join(dict.fromkeys(read))
+        return f"{left} <- {right}" if left and right else left or right
