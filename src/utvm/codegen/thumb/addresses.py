@@ -98,7 +98,7 @@ class Addresses:
         if not offset_fits(offset):
             self._advance(pointer, access.form)
             offset = 0
-        return (pointer.register,), _memory(access, offset)
+        return (pointer.register,), self._memory(access, offset)
 
     def _computed(self, access: Access) -> tuple[tuple[int, ...], Memory]:
         """Base plus an offset computed here; one register that is scaled goes into the access."""
@@ -107,7 +107,7 @@ class Addresses:
         scale = _scaled(variable)
         if scale is not None and rest == 0:
             name, shift = scale
-            memory = _memory(access, 0, scale=shift)
+            memory = self._memory(access, 0, scale=shift)
             return (base, self.named(name)), memory
         key = (access.buffer, variable)
         if key not in self.computed:
@@ -118,7 +118,22 @@ class Addresses:
         if not offset_fits(rest):
             register = self.builder.emit("add", None, register, self.builder.constant(rest))
             rest = 0
-        return (register,), _memory(access, rest)
+        return (register,), self._memory(access, rest)
+
+    def _memory(self, access: Access, offset: int, scale: int | None = None) -> Memory:
+        """Outputs and the inputs whose memory they may take count as one buffer."""
+        function = self.nest.function
+        shared = {function.inputs[i].name for i in function.in_place}
+        if shared:
+            shared |= {buffer.name for buffer in function.outputs}
+        return Memory(
+            offset,
+            scale,
+            buffer="@shared" if access.buffer in shared else access.buffer,
+            form=access.form.variable,
+            place=access.form.constant,
+            size=access.size,
+        )
 
     def evaluate(self, form: Polynomial) -> int | None:
         """The register with the value of a polynomial without constant; None for zero."""
@@ -256,14 +271,3 @@ def _scaled(form: Polynomial) -> tuple[str, int] | None:
         case (((name,), coefficient),) if coefficient in (1, 2, 4, 8):
             return name, coefficient.bit_length() - 1
     return None
-
-
-def _memory(access: Access, offset: int, scale: int | None = None) -> Memory:
-    return Memory(
-        offset,
-        scale,
-        buffer=access.buffer,
-        form=access.form.variable,
-        place=access.form.constant,
-        size=access.size,
-    )
