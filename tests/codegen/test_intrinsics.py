@@ -19,6 +19,7 @@ from tests.codegen.programs import Array, run_functions
 from utvm.ir.dtype import DType
 from utvm.ir.intrinsics import INTRINSICS
 from utvm.ir.loop import Buffer, Call, Function, Load, Store, Var, loop
+from utvm.ir.packed import MEANINGS
 from utvm.op import fixed_point
 from utvm.op.fixed_point import INT32_MAX, INT32_MIN
 from utvm.op.quantize_arithmetic import ProductParams, div_reference
@@ -113,6 +114,18 @@ def real(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return rounded
 
 
+def packed_case(name: str) -> Case:
+    """An intrinsic on packed words: its meaning, word by word."""
+    meaning, count = MEANINGS[name], len(INTRINSICS[name].args)
+
+    def reference(*operands: Array) -> Array:
+        rows = zip(*(operand.tolist() for operand in operands), strict=True)
+        return np.array([meaning(*row) for row in rows], np.int64)
+
+    words = (*VALUES, 0x7FFF8000, -0x7FFF8000, 0x80FF7F01 - (1 << 32))
+    return Case(reference, grid(*((words,) * min(count, 2)), *((EXTREME,) * (count - 2))))
+
+
 CASES = {
     "requantize": Case(
         fixed_point.multiply_by_quantized_multiplier,
@@ -152,6 +165,7 @@ CASES = {
     "round": Case(real(fixed_point.round_half_away), floats(30.0)),
     "round_even": Case(real(np.rint), floats(30.0)),
     "abs": Case(np.abs, floats(30.0)),
+    **{name: packed_case(name) for name in MEANINGS},
 }
 
 

@@ -192,9 +192,11 @@ def _kernels(module: Module, plan: MemoryPlan, prefix: str) -> str:
         includes.append('#include "utvm/fixed_point.h"')
     if floats:
         includes.append('#include "utvm/math.h"')
+    if module.assembly:
+        includes.append('#include "utvm/assembly.h"')
     if packed:
         includes.append('#include "utvm/simd.h"')
-    if calls:
+    if len(includes) > 1:
         includes[-1] += "\n"
     return "\n".join([head, *includes, *bodies])
 

@@ -112,17 +112,12 @@ def _results(cases: Sequence[Case], raw: bytes, costs: Mapping[str, Any]) -> lis
     return results
 
 
-_HEAD = """#include <stdint.h>
-#include "utvm/platform.h"
-struct guarded { uint8_t before[8]; int8_t data[%d]; uint8_t after[8]; };
-"""
-
-
 def _program(cases: Sequence[Case], target: str) -> str:
     """Every buffer is a struct of guards and bytes; the case's micro function is called, then its
     outputs are written with their guards."""
     sizes = [b.size_bytes for case in cases for b in buffers_of(case.function)]
-    lines = ["#include <stdint.h>", '#include "utvm/platform.h"', ""]
+    headers = ('"utvm/assembly.h"', '"utvm/platform.h"')
+    lines = ["#include <stdint.h>", *(f"#include {header}" for header in headers), ""]
     known: dict[Function, str] = {}
     for number, case in enumerate(cases):
         if case.function not in known:

@@ -1,6 +1,6 @@
 /* 2 pixels x 4 filters, int16 weights */
 /* clang-format off */
-__attribute__((naked)) void block(
+static UTVM_ASSEMBLY void block(
     const int16_t *restrict x __attribute__((unused)),
     const int32_t *restrict stream __attribute__((unused)),
     int8_t *restrict out __attribute__((unused))) {

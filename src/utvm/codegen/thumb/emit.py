@@ -55,8 +55,8 @@ def _head(function: Function, symbol: str) -> list[str]:
     """A naked function may not touch its parameters, so they are marked as unused."""
     parameters = [f"    {p} {UNUSED}" for p in _parameters(function)]
     if not parameters:
-        return [f"__attribute__((naked)) void {symbol}(void) {{"]
-    head = f"__attribute__((naked)) void {symbol}("
+        return [f"static UTVM_ASSEMBLY void {symbol}(void) {{"]
+    head = f"static UTVM_ASSEMBLY void {symbol}("
     return [head, *(f"{p}," for p in parameters[:-1]), f"{parameters[-1]}) {{"]
 
 
