@@ -188,12 +188,12 @@ def _kernels(module: Module, plan: MemoryPlan, prefix: str) -> str:
     calls = {name for printer in printers for name in printer.calls}
     floats, packed = calls & set(FLOAT_CALLS.values()), calls & PACKED_CALLS
     includes = [f'#include "{prefix}_kernels.h"\n']
+    if module.assembly:
+        includes.append('#include "utvm/assembly.h"')
     if calls - floats - packed:
         includes.append('#include "utvm/fixed_point.h"')
     if floats:
         includes.append('#include "utvm/math.h"')
-    if module.assembly:
-        includes.append('#include "utvm/assembly.h"')
     if packed:
         includes.append('#include "utvm/simd.h"')
     if len(includes) > 1:

@@ -5,8 +5,8 @@
 
 #include "tvmgen_classifier_kernels.h"
 
-#include "utvm/fixed_point.h"
 #include "utvm/assembly.h"
+#include "utvm/fixed_point.h"
 
 /* 1 pixels x 6 filters, 20 taps, weights as int16: biases, weights and constants of the rescale
  *     in one stream. */

@@ -5,8 +5,8 @@
 
 #include "tvmgen_depthwise_kernels.h"
 
-#include "utvm/fixed_point.h"
 #include "utvm/assembly.h"
+#include "utvm/fixed_point.h"
 
 /* 3x3 depthwise, 4 columns of one channel at a time. */
 /* clang-format off */
