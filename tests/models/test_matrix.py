@@ -136,9 +136,7 @@ def build(
     except ToolchainError as error:
         pytest.skip(str(error))
     model, kernels = compiled(network, target)
-    options = replace(
-        options, optimize="-O1", toolchain=CachedToolchain(options.toolchain, objects)
-    )
+    options = replace(options, toolchain=CachedToolchain(options.toolchain, objects))
     return build_compiled(model, with_executor(kernels, executor), options, folder)
 
 
@@ -228,13 +226,14 @@ def test_serial_port(executor: str, tmp_path: Path, objects: Path) -> None:
     uart, port = os.openpty()
     tty.setraw(port)
     name = os.ttyname(port)
-    os.close(port)
+    # ``port`` stays open: a server that reads while nobody holds the other side finds an end.
     with subprocess.Popen([program.program], stdin=uart, stdout=uart) as server:
         try:
             check("digits", over(program, f"serial:{name}"))
         finally:
             server.kill()
             os.close(uart)
+            os.close(port)
 
 
 def over(program: Build, transport: str, debug: Debug | None = None) -> Build:
