@@ -326,3 +326,35 @@ def test_systick_waits_while_it_is_masked(code: Assemble) -> None:
     while machine.run((), 1).reason is not Reason.BREAKPOINT:
         assert machine.register("sp") in (STACK_TOP, STACK_TOP - 32)
     assert machine.read(0x20003000, 4) == (1).to_bytes(4, "little"), "one for all that were due"
+
+
+IF_THEN = """
+  mov r4, sp
+  subs r4, #64
+  movs r2, #0
+  movs r5, #0
+1: cmp r2, #3
+  ite cc
+  ldrbcc r0, [r4, r2]
+  movcs r0, #7
+  b 2f
+  nop
+2: adds r5, #1
+  adds r5, #1
+  adds r5, #1
+  adds r2, #1
+  cmp r2, #6
+  bne 1b
+  b .
+"""
+
+
+def test_what_follows_an_if_then_group_is_not_conditional(code: Assemble) -> None:
+    program = code(IF_THEN)
+    for seed in range(4):
+        machine = machine_with(program)
+        rng = random.Random(seed)
+        while machine.run({CODE + len(program) - 2}, rng.choice((1, 2, 3))).reason is Reason.LIMIT:
+            pass
+        assert machine.register("r5") == 18
+        assert machine.register("r0") == 7

@@ -38,6 +38,7 @@ from utvm.support.errors import DeviceError
 
 __all__ = ["EmulatedMachine", "MemoryRegion", "Reason", "Stop"]
 
+_IF_THEN = 0x0600FC00  # the execution state bits of xPSR
 _BREAKPOINT = 7
 _TICK_PATIENCE_CYCLES = 1000  # for a tick that can't be taken yet
 _UNBOUNDED = (1 << 64) - 1
@@ -292,6 +293,8 @@ class EmulatedMachine:
             return Stop(Reason.LIMIT) if instructions else None
         if error:
             return Stop(Reason.FAULT, self._fault(error))
+        if not instructions and machine.stop != hooks.STOP_INTERRUPT:
+            self._leave_if_then()
         match machine.stop:
             case hooks.STOP_NEW_EDGE:
                 return self._extend()
@@ -311,6 +314,17 @@ class EmulatedMachine:
             self.system.reset_requested = False
             return Stop(Reason.RESET)
         return Stop(_PLAIN_STOPS.get(machine.stop, Reason.SLEEP))
+
+    def _leave_if_then(self) -> None:
+        """At the border of a block, forgets the if-then state of a group that has ended.
+
+        Unicorn keeps it where the last instruction of the group accessed memory, and what it
+        translated of the next block is then conditional.
+        """
+        status = self.core.register("xpsr")
+        if status & _IF_THEN and not self._table.ends_in_if_then(self._machine.current):
+            self.core.set_register("xpsr", status & ~_IF_THEN)
+            self.core.retranslate(self.core.pc, 2)
 
     def _set_tick(self, due: int | None) -> None:
         """Tells the native hooks when SysTick's next exception is due; none comes within a step."""

@@ -150,6 +150,15 @@ class BlockTable:
         edge = hooks.Edge(address=address, size=size, node=node, leave_cycles=cycles, flags=flags)
         _check_memory(self.library.emulator_add_edge(self.machine, current, ctypes.byref(edge)))
 
+    def ends_in_if_then(self, node: int) -> bool:
+        """Whether an if-then group of this node's block goes on in the next one."""
+        instructions = self._nodes[node].block.instructions
+        for behind, instruction in enumerate(reversed(instructions)):
+            word = instruction.text.split()[0]
+            if word.startswith("it"):
+                return behind < len(word) - 1
+        return False
+
     def bulk_access(self, address: int, register: int) -> tuple[int, str]:
         """Where a block at ``address`` first moves words in bulk through ``register``, and how."""
         for block in self._blocks.values():
