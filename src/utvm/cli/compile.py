@@ -12,7 +12,7 @@ import click
 
 from utvm.artifact.bundle import check_destination, write_bundle
 from utvm.cli.command import EXIT_OK, print_json, reporting
-from utvm.cli.model_options import executor_option, model_argument
+from utvm.cli.model_options import executor_option, model_argument, schedule_options
 from utvm.cli.output import progress, size, stdout_console
 from utvm.driver.export import export_model
 from utvm.driver.load import load_model
@@ -24,6 +24,7 @@ from utvm.driver.options import DEFAULT_TARGET, check_executor, resolve_board
 @click.option("--target", metavar="T", help=f"Processor; default {DEFAULT_TARGET}.")
 @click.option("--board", metavar="B", help="Board, or the folder of one.")
 @executor_option
+@schedule_options
 @click.option("-o", "--output", "out", type=Path, required=True, metavar="OUT[.tar]")
 @click.option("--name", default="", help="What C names are made of; default: the file's name.")
 @reporting
@@ -33,6 +34,8 @@ def command(
     target: str | None,
     board: str | None,
     executor: str,
+    objective: str,
+    portable_c: bool,
     out: Path,
     name: str,
     as_json: bool,
@@ -47,7 +50,14 @@ def command(
     with progress() as notify:
         notify(f"compiling for {found_target.name}")
         loaded = load_model(model, params, name)
-        bundle = export_model(loaded, found_target, found_board, executor)
+        bundle = export_model(
+            loaded,
+            found_target,
+            found_board,
+            executor,
+            objective=objective,
+            portable_c=portable_c,
+        )
         write_bundle(bundle, out)
     total = sum(len(data) for data in bundle.files.values())
     if as_json:

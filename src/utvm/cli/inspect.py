@@ -14,18 +14,19 @@ from rich.console import Console
 
 from utvm.cli.command import EXIT_OK, print_json, reporting
 from utvm.cli.json_form import inspect_json
-from utvm.cli.model_options import model_argument, target_options
+from utvm.cli.model_options import model_argument, schedule_options, target_options
 from utvm.cli.output import count, plain_table, progress, stdout_console
 from utvm.cli.report import print_memory
 from utvm.driver.inspect import Inspection, TensorLine, inspect_model
 from utvm.driver.load import load_model
-from utvm.driver.options import resolve_options
+from utvm.driver.options import resolve_options, with_schedules
 from utvm.ir.graph import Quantization
 
 
 @click.command("inspect")
 @model_argument
 @target_options
+@schedule_options
 @reporting
 def command(
     model: Path,
@@ -33,6 +34,8 @@ def command(
     target: str | None,
     board: str | None,
     toolchain: str | None,
+    objective: str,
+    portable_c: bool,
     as_json: bool,
 ) -> int:
     """Show what MODEL consists of, what of it is supported, and what memory it takes.
@@ -40,6 +43,7 @@ def command(
     Flash and RAM are those of the program that `utvm run` runs with the same options.
     """
     options = resolve_options(target, board, toolchain=toolchain)
+    options = with_schedules(options, objective, portable_c)
     with progress() as notify:
         notify(f"building for {options.target.name}")
         inspection = inspect_model(load_model(model, params), options)

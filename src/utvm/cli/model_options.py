@@ -14,6 +14,7 @@ import click
 
 from utvm.driver.options import DEFAULT_TARGET, EXECUTORS, SESSION_EXECUTORS
 from utvm.driver.transports import usages
+from utvm.schedule.module import OBJECTIVES
 
 Function = Callable[..., Any]
 
@@ -36,6 +37,21 @@ def target_options(function: Function) -> Function:
     for option in reversed(options):
         function = option(function)
     return function
+
+
+def schedule_options(function: Function) -> Function:
+    """--objective and --portable-c."""
+    objective = click.option(
+        "--objective",
+        type=click.Choice(OBJECTIVES),
+        default=OBJECTIVES[0],
+        show_default=True,
+        help="What schedules save: cycles, size, or cycles within 1.5 times the parameters.",
+    )
+    portable = click.option(
+        "--portable-c", is_flag=True, help="No assembly: C99 for any compiler, and slower."
+    )
+    return objective(portable(function))
 
 
 def executor_option(function: Function) -> Function:

@@ -12,18 +12,19 @@ import click
 
 from utvm.cli.command import EXIT_MISTAKE, EXIT_OK, print_json, reporting
 from utvm.cli.json_form import run_json
-from utvm.cli.model_options import build_options, model_argument
+from utvm.cli.model_options import build_options, model_argument, schedule_options
 from utvm.cli.output import progress, stdout_console
 from utvm.cli.report import print_memory_map, print_run
 from utvm.cli.stages import stage_printer
 from utvm.driver.execute import RunRequest, execute
 from utvm.driver.memory_map import memory_map
-from utvm.driver.options import resolve_run_options
+from utvm.driver.options import resolve_run_options, with_schedules
 
 
 @click.command("run")
 @model_argument
 @build_options
+@schedule_options
 @click.option("--input", "inputs", type=Path, metavar="F.npz", help="Inputs: arrays in<k>.")
 @click.option("--expect", "expected", type=Path, metavar="F.npz", help="Compare with out<k>.")
 @click.option("--output", type=Path, metavar="F.npz", help="Write the outputs: arrays out<k>.")
@@ -41,6 +42,8 @@ def command(
     transport: str | None,
     load_params: bool,
     toolchain: str | None,
+    objective: str,
+    portable_c: bool,
     inputs: Path | None,
     expected: Path | None,
     output: Path | None,
@@ -58,6 +61,7 @@ def command(
     """
     placed = "loaded" if load_params else "linked"
     options = resolve_run_options(target, board, executor, toolchain, transport, placed)
+    options = with_schedules(options, objective, portable_c)
     request = RunRequest(model, options, params, inputs, expected, output, keep)
     observe = stage_printer(print_after)
     with progress(enabled=print_after is None) as notify:

@@ -92,7 +92,15 @@ def build_graph(
 ) -> Build:
     """The same for a model that is imported already, which took ``import_seconds``."""
     start = time.perf_counter()
-    compiled = compile_graph(graph, options.target, observe, options.executor, options.params)
+    compiled = compile_graph(
+        graph,
+        options.target,
+        observe,
+        options.executor,
+        options.params,
+        options.objective,
+        options.portable_c,
+    )
     seconds = import_seconds + time.perf_counter() - start
     return build_compiled(model, compiled, options, folder, seconds)
 

@@ -37,9 +37,18 @@ def export_model(
     board: Board,
     executor: str,
     observe: Observer = lambda stage, ir: None,
+    objective: str = "balanced",
+    portable_c: bool = False,
 ) -> Bundle:
     """The bundle of ``model`` for ``board``."""
-    compiled = compile_graph(import_model(model), target, observe, executor)
+    compiled = compile_graph(
+        import_model(model),
+        target,
+        observe,
+        executor,
+        objective=objective,
+        portable_c=portable_c,
+    )
     files = {
         **_generated(compiled),
         **_runtime(target, board, executor),

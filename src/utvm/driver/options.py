@@ -6,7 +6,7 @@ mistake is refused before any work starts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utvm.device.toolchain import Toolchain, find_toolchain
 from utvm.driver.transports import (
@@ -16,6 +16,7 @@ from utvm.driver.transports import (
     default_transport,
     parse_transport,
 )
+from utvm.schedule.module import OBJECTIVES
 from utvm.support.errors import InputError
 from utvm.support.text import printable
 from utvm.target.board import Board, load_board
@@ -41,6 +42,8 @@ class BuildOptions:
     optimize: str = "-O2"
     params: str = "linked"  # one of PARAMS; ahead-of-time code has them linked
     transport: Transport = ALONE
+    objective: str = "balanced"  # one of OBJECTIVES
+    portable_c: bool = False  # no assembly, wherever it would be faster
 
 
 def resolve_options(
@@ -84,6 +87,16 @@ def resolve_run_options(
         check_executor(executor, SESSION_EXECUTORS)
         transport = str(default_transport(resolve_board(target, board)[1], executor))
     return resolve_options(target, board, executor, toolchain, transport, params)
+
+
+def with_schedules(options: BuildOptions, objective: str, portable_c: bool) -> BuildOptions:
+    """The same options for other schedules."""
+    if objective not in OBJECTIVES:
+        raise InputError(
+            f"unknown objective '{printable(objective)}'",
+            expected=f"one of {', '.join(OBJECTIVES)}",
+        )
+    return replace(options, objective=objective, portable_c=portable_c)
 
 
 def check_executor(executor: str, known: tuple[str, ...] = EXECUTORS) -> None:
