@@ -358,3 +358,35 @@ def test_what_follows_an_if_then_group_is_not_conditional(code: Assemble) -> Non
             pass
         assert machine.register("r5") == 18
         assert machine.register("r0") == 7
+
+
+LONG_GROUP = """
+  mov r4, sp
+  subs r4, #64
+  movs r2, #3
+  movs r3, #9
+  str r3, [r4]
+  movs r5, #0
+  movs r0, #0
+  movs r1, #0
+  movs r6, #0
+  cmp r2, #3
+  itttt cc
+  ldrcc r6, [r4]
+  ldrcc.w r0, [r4]
+  ldrcc.w r1, [r4]
+  addcc r5, #1
+  b .
+"""
+
+
+def test_an_if_then_group_across_pages_stays_conditional(code: Assemble) -> None:
+    """Blocks end where pages of 1 KiB do, and an instruction that lies across is one of its own."""
+    program = code(LONG_GROUP)
+    for before in range(2, len(program), 2):
+        machine = machine_with(program)
+        start = CODE + 1024 - before
+        machine.write(start, program)
+        machine.set_register("pc", start)
+        assert machine.run({start + len(program) - 2}).reason is Reason.ADDRESS
+        assert [machine.register(name) for name in ("r0", "r1", "r5", "r6")] == [0, 0, 0, 0]

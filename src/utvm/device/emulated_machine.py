@@ -322,7 +322,8 @@ class EmulatedMachine:
         translated of the next block is then conditional.
         """
         status = self.core.register("xpsr")
-        if status & _IF_THEN and not self._table.ends_in_if_then(self._machine.current):
+        current = self._machine.current  # 0: what an exception has restored is as it should be
+        if current and status & _IF_THEN and not self._table.ends_in_if_then(current):
             self.core.set_register("xpsr", status & ~_IF_THEN)
             self.core.retranslate(self.core.pc, 2)
 

@@ -19,7 +19,14 @@ from utvm.device.cycles_m0plus import CortexM0Plus
 from utvm.device.cycles_m4 import CortexM4
 from utvm.device.cycles_m7 import CortexM7
 from utvm.device.elf import ElfImage
-from utvm.device.emulator_decode import PC, SP, Instruction, Kind, decode_block
+from utvm.device.emulator_decode import (
+    PC,
+    SP,
+    Instruction,
+    Kind,
+    conditions_behind,
+    decode_block,
+)
 from utvm.support.errors import InputError
 
 
@@ -51,6 +58,9 @@ def cycle_model(name: str) -> CycleModel:
     return CYCLE_MODELS[name]()
 
 
+_BlockKey = tuple[int, int, tuple[str, ...]]
+
+
 @dataclass(frozen=True)
 class Block:
     """A basic block as the emulator translated it."""
@@ -61,6 +71,13 @@ class Block:
     stack_drop: int  # how far below its entry value it pushes the stack pointer
     sets_stack: bool  # the stack pointer after it is known only by reading it
     bases: int  # bit n: it moves words in bulk through rn as it is on entry
+    # Of an if-then group that a border of the block cuts: the conditions of what comes, last first.
+    conditions: tuple[str, ...] = ()
+    conditions_behind: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> _BlockKey:
+        return self.address, self.size, self.conditions
 
     @property
     def last(self) -> Instruction | None:
@@ -77,8 +94,8 @@ class _Node:
     state_after: Any
 
     @property
-    def key(self) -> tuple[int, int, Any]:
-        return self.block.address, self.block.size, self.state_before
+    def key(self) -> tuple[_BlockKey, Any]:
+        return self.block.key, self.state_before
 
 
 @dataclass
@@ -92,8 +109,8 @@ class BlockTable:
     ranges: Sequence[tuple[int, int, int]]  # first address, end, owner
     check: Callable[[Block], None]  # refuses what the processor would refuse
     _nodes: dict[int, _Node] = field(default_factory=dict)
-    _ids: dict[tuple[int, int, Any], int] = field(default_factory=dict)
-    _blocks: dict[tuple[int, int], Block] = field(default_factory=dict)
+    _ids: dict[tuple[_BlockKey, Any], int] = field(default_factory=dict)
+    _blocks: dict[_BlockKey, Block] = field(default_factory=dict)
     _branches: dict[int, int] = field(default_factory=dict)
     _pages: set[int] = field(default_factory=set)  # that hold or held blocks
 
@@ -117,9 +134,7 @@ class BlockTable:
             del self._blocks[key]
         kept = self._blocks
         dropped = [
-            number
-            for number, node in self._nodes.items()
-            if number and (node.block.address, node.block.size) not in kept
+            number for number, node in self._nodes.items() if number and node.block.key not in kept
         ]
         if self.machine.current in dropped:
             self.restart()
@@ -135,7 +150,9 @@ class BlockTable:
     def extend(self, current: int, address: int, size: int) -> None:
         """Adds the edge from node ``current`` to the block at ``address``."""
         came_from = self._nodes[current]
-        block = self._block(address, size)
+        falls_through = address == came_from.block.address + came_from.block.size
+        conditions = came_from.block.conditions_behind if falls_through else ()
+        block = self._block(address, size, conditions)
         taken = _is_taken(came_from.block, address)
         cycles, state = 0, came_from.state_after
         last = came_from.block.last
@@ -151,13 +168,8 @@ class BlockTable:
         _check_memory(self.library.emulator_add_edge(self.machine, current, ctypes.byref(edge)))
 
     def ends_in_if_then(self, node: int) -> bool:
-        """Whether an if-then group of this node's block goes on in the next one."""
-        instructions = self._nodes[node].block.instructions
-        for behind, instruction in enumerate(reversed(instructions)):
-            word = instruction.text.split()[0]
-            if word.startswith("it"):
-                return behind < len(word) - 1
-        return False
+        """Whether an if-then group goes on behind this node's block."""
+        return bool(self._nodes[node].block.conditions_behind)
 
     def bulk_access(self, address: int, register: int) -> tuple[int, str]:
         """Where a block at ``address`` first moves words in bulk through ``register``, and how."""
@@ -169,21 +181,23 @@ class BlockTable:
                 at += instruction.size
         return address, "this access"
 
-    def _block(self, address: int, size: int) -> Block:
-        key = (address, size)
+    def _block(self, address: int, size: int, conditions: tuple[str, ...]) -> Block:
+        key = (address, size, conditions)
         if key not in self._blocks:
             # Unicorn may have translated more than is run; it ends soon behind the kilobyte.
             furthest = max(address + size, (address | 1023) + 2)
             self._pages.update((address >> _PAGE_BITS, furthest >> _PAGE_BITS))
-            instructions = decode_block(self.read_code(address, size), address)
+            instructions = decode_block(self.read_code(address, size), address, conditions)
             drop, sets_stack = _stack_use(instructions)
-            block = Block(address, size, instructions, drop, sets_stack, _bases(instructions))
+            bases = _bases(instructions)
+            behind = conditions_behind(instructions, conditions)
+            block = Block(address, size, instructions, drop, sets_stack, bases, conditions, behind)
             self.check(block)
             self._blocks[key] = block
         return self._blocks[key]
 
     def _node(self, block: Block, state: Any) -> int:
-        key = (block.address, block.size, state)
+        key = (block.key, state)
         if key not in self._ids:
             cycles, after = self.model.block(block.instructions, state)
             owner, starts = self._owner(block.address)

@@ -9,6 +9,7 @@ Flags are left out: no timing rule of ours needs them.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
@@ -107,10 +108,15 @@ _MEMORY = re.compile(r"\[([^\]]*)\](!)?(?:, (.*))?$")
 _NARROW = re.compile(r"ldr(ex)?(s?[bh])t?|lda(ex)?[bh]|ldrex[bh]")
 
 
-def decode_block(code: bytes, address: int) -> tuple[Instruction, ...]:
-    """The instructions of ``code``. Bytes that capstone does not know count as well."""
+def decode_block(
+    code: bytes, address: int, conditions: Sequence[str] = ()
+) -> tuple[Instruction, ...]:
+    """The instructions of ``code``. Bytes that capstone does not know count as well.
+
+    ``conditions`` are those of an if-then group that began before it, last first.
+    """
     decoded: list[Instruction] = []
-    pending: list[str] = []  # conditions of the if-then block, last first
+    pending = list(conditions)
     at = 0
     while at < len(code):
         for _, size, name, operands in _DISASSEMBLER.disasm_lite(code[at:], address + at):
@@ -123,6 +129,19 @@ def decode_block(code: bytes, address: int) -> tuple[Instruction, ...]:
             decoded.append(Instruction("unknown", code[at : at + size].hex(), size, Kind.OTHER))
             at += size
     return tuple(decoded)
+
+
+def conditions_behind(
+    instructions: Sequence[Instruction], conditions: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """What an if-then group that goes on behind ``instructions`` asks of the next ones."""
+    pending = list(conditions)
+    for instruction in instructions:
+        if instruction.mnemonic == "it":
+            pending = _conditions(*instruction.text.split())
+        elif pending:
+            pending.pop()
+    return tuple(pending)
 
 
 def _conditions(name: str, first: str) -> list[str]:
