@@ -206,7 +206,7 @@ def test_windows_over_constants_are_left_to_the_device() -> None:
 
 def test_folding_stops_at_a_total() -> None:
     """Each of the two passes takes four of these and leaves the others to the device."""
-    pads = [f"%p{i} = pad(%c) {{before=[0], after=[15000000]}}" for i in range(10)]
+    pads = [f"%p{i} = pad(%c) {{before=[0], after=[{15000000 + i}]}}" for i in range(10)]
     rows = [f"%s{i} = strided_slice(%p{i}) {{begin=[{i}], strides=[1], shape=[1]}}"
             for i in range(10)]  # fmt: skip
     total = "%y = concat(%z, " + ", ".join(f"%s{i}" for i in range(10)) + ") {axis=0}"
