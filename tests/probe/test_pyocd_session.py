@@ -1,7 +1,8 @@
 """Sessions over pyOCD with the virtual chip: networks, faults, a server that goes away.
 
 The programs are those of a nucleo_f746zg. mlperf_ad01 does not fit into its SRAM: it runs where
-that and the data TCM below it are one memory, as their addresses are on the chip.
+that and the data TCM below it are one memory, as their addresses are on the chip, with constants
+that take no more room than the model's own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from utvm.device.session import DeviceError, DeviceFaultError, DeviceTensor
 from utvm.device.toolchain import find_toolchain
 from utvm.driver.build import build_model
 from utvm.driver.load import load_model
-from utvm.driver.options import BuildOptions, resolve_options
+from utvm.driver.options import BuildOptions, resolve_options, with_schedules
 from utvm.driver.run import run_build
 from utvm.target.board import load_board
 from utvm.target.target import load_target
@@ -176,5 +177,6 @@ def test_mlperf(network: str, server: PyOcdServer, shared_models: Path, tmp_path
     flash = board.memory("flash")
     assert flash.origin == FLASH
     options = replace(options, board=replace(board, memories=(flash, whole)))
+    options = with_schedules(options, "size", portable_c=False)
     folder = shared_models / network
     check_network(options, folder / "model.tflite", folder / "golden.npz", tmp_path)
