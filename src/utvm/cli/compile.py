@@ -16,7 +16,7 @@ from utvm.cli.model_options import executor_option, model_argument, schedule_opt
 from utvm.cli.output import progress, size, stdout_console
 from utvm.driver.export import export_model
 from utvm.driver.load import load_model
-from utvm.driver.options import DEFAULT_TARGET, check_executor, resolve_board
+from utvm.driver.options import DEFAULT_TARGET, check_executor, find_records, resolve_board
 
 
 @click.command("compile")
@@ -35,6 +35,7 @@ def command(
     board: str | None,
     executor: str,
     objective: str,
+    records: tuple[str, ...],
     portable_c: bool,
     out: Path,
     name: str,
@@ -46,6 +47,7 @@ def command(
     """
     check_executor(executor)
     found_target, found_board = resolve_board(target, board)
+    found_records = find_records(records, found_target)
     check_destination(out)
     with progress() as notify:
         notify(f"compiling for {found_target.name}")
@@ -57,6 +59,7 @@ def command(
             executor,
             objective=objective,
             portable_c=portable_c,
+            records=found_records,
         )
         write_bundle(bundle, out)
     total = sum(len(data) for data in bundle.files.values())

@@ -35,6 +35,7 @@ def command(
     board: str | None,
     toolchain: str | None,
     objective: str,
+    records: tuple[str, ...],
     portable_c: bool,
     as_json: bool,
 ) -> int:
@@ -43,7 +44,7 @@ def command(
     Flash and RAM are those of the program that `utvm run` runs with the same options.
     """
     options = resolve_options(target, board, toolchain=toolchain)
-    options = with_schedules(options, objective, portable_c)
+    options = with_schedules(options, objective, portable_c, records)
     with progress() as notify:
         notify(f"building for {options.target.name}")
         inspection = inspect_model(load_model(model, params), options)

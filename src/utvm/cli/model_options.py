@@ -40,7 +40,7 @@ def target_options(function: Function) -> Function:
 
 
 def schedule_options(function: Function) -> Function:
-    """--objective and --portable-c."""
+    """--objective, --records and --portable-c."""
     objective = click.option(
         "--objective",
         type=click.Choice(OBJECTIVES),
@@ -51,7 +51,13 @@ def schedule_options(function: Function) -> Function:
     portable = click.option(
         "--portable-c", is_flag=True, help="No assembly: C99 for any compiler, and slower."
     )
-    return objective(portable(function))
+    records = click.option(
+        "--records",
+        multiple=True,
+        metavar="F",
+        help="Tuning records, also several times; none: untuned. Default: those of utvm itself.",
+    )
+    return objective(records(portable(function)))
 
 
 def executor_option(function: Function) -> Function:

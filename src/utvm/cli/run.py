@@ -43,6 +43,7 @@ def command(
     load_params: bool,
     toolchain: str | None,
     objective: str,
+    records: tuple[str, ...],
     portable_c: bool,
     inputs: Path | None,
     expected: Path | None,
@@ -61,7 +62,7 @@ def command(
     """
     placed = "loaded" if load_params else "linked"
     options = resolve_run_options(target, board, executor, toolchain, transport, placed)
-    options = with_schedules(options, objective, portable_c)
+    options = with_schedules(options, objective, portable_c, records)
     request = RunRequest(model, options, params, inputs, expected, output, keep)
     observe = stage_printer(print_after)
     with progress(enabled=print_after is None) as notify:

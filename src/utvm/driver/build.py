@@ -100,6 +100,7 @@ def build_graph(
         options.params,
         options.objective,
         options.portable_c,
+        options.records,
     )
     seconds = import_seconds + time.perf_counter() - start
     return build_compiled(model, compiled, options, folder, seconds)

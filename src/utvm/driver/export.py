@@ -21,6 +21,7 @@ from utvm.driver.load import Model, import_model
 from utvm.driver.memory import forecast
 from utvm.driver.pipeline import Compiled, Observer, compile_graph
 from utvm.ir.print_graph import INLINE_ELEMENTS, print_graph
+from utvm.schedule.records import NO_RECORDS, Records
 from utvm.target.board import Board
 from utvm.target.target import Target
 
@@ -39,6 +40,7 @@ def export_model(
     observe: Observer = lambda stage, ir: None,
     objective: str = "balanced",
     portable_c: bool = False,
+    records: Records = NO_RECORDS,
 ) -> Bundle:
     """The bundle of ``model`` for ``board``."""
     compiled = compile_graph(
@@ -48,6 +50,7 @@ def export_model(
         executor,
         objective=objective,
         portable_c=portable_c,
+        records=records,
     )
     files = {
         **_generated(compiled),

@@ -6,7 +6,9 @@ mistake is refused before any work starts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from utvm.device.toolchain import Toolchain, find_toolchain
 from utvm.driver.transports import (
@@ -17,12 +19,16 @@ from utvm.driver.transports import (
     parse_transport,
 )
 from utvm.schedule.module import OBJECTIVES
+from utvm.schedule.records import NO_RECORDS, Records, load_records
 from utvm.support.errors import InputError
 from utvm.support.text import printable
 from utvm.target.board import Board, load_board
 from utvm.target.target import Target, load_target
 
 DEFAULT_TARGET = "cortex-m7"
+UNTUNED = "none"
+SHIPPED_RECORDS = Path(__file__).parents[1] / "records"
+"""Tuning records that come with utvm: ``<target>.jsonl``."""
 EXECUTORS = ("aot", "graph")
 """Those that run a whole network on the device."""
 SESSION_EXECUTORS = (*EXECUTORS, "host")
@@ -44,6 +50,7 @@ class BuildOptions:
     transport: Transport = ALONE
     objective: str = "balanced"  # one of OBJECTIVES
     portable_c: bool = False  # no assembly, wherever it would be faster
+    records: Records = NO_RECORDS  # what was measured of schedules
 
 
 def resolve_options(
@@ -89,14 +96,35 @@ def resolve_run_options(
     return resolve_options(target, board, executor, toolchain, transport, params)
 
 
-def with_schedules(options: BuildOptions, objective: str, portable_c: bool) -> BuildOptions:
-    """The same options for other schedules."""
+def with_schedules(
+    options: BuildOptions, objective: str, portable_c: bool, records: Sequence[str] = ()
+) -> BuildOptions:
+    """The same options for other schedules; ``records`` are files, or what ``find_records`` says
+    of none."""
+    check_objective(objective)
+    found = find_records(records, options.target)
+    return replace(options, objective=objective, portable_c=portable_c, records=found)
+
+
+def check_objective(objective: str) -> None:
+    """Refuses what is no objective."""
     if objective not in OBJECTIVES:
         raise InputError(
             f"unknown objective '{printable(objective)}'",
             expected=f"one of {', '.join(OBJECTIVES)}",
         )
-    return replace(options, objective=objective, portable_c=portable_c)
+
+
+def find_records(names: Sequence[str], target: Target) -> Records:
+    """The records in the files of those names. Without any, those that utvm brings for the target;
+    with the only name 'none', no records at all. Later files win."""
+    if tuple(names) == (UNTUNED,):
+        return NO_RECORDS
+    if UNTUNED in names:
+        raise InputError(f"--records {UNTUNED} goes with no other records")
+    shipped = SHIPPED_RECORDS / f"{target.name}.jsonl"
+    paths = [Path(name) for name in names] or ([shipped] if shipped.is_file() else [])
+    return load_records(paths, target.name)[0]
 
 
 def check_executor(executor: str, known: tuple[str, ...] = EXECUTORS) -> None:

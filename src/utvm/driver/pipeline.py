@@ -1,4 +1,4 @@
-"""The compiler, stage by stage: ``compile_graph`` lists every one in order.
+"""The compiler, stage by stage: ``compile_graph`` and what it calls list every one in order.
 
 In: a graph as an importer made it, and a target. Out: ``Compiled``, with the C sources and
 everything that was decided on the way. ``load_model`` picks the importer by the file's name.
@@ -36,6 +36,7 @@ from utvm.passes.legalize import legalize
 from utvm.passes.lower import lower
 from utvm.passes.plan_memory import plan_memory
 from utvm.schedule.module import schedule_module
+from utvm.schedule.records import NO_RECORDS, Records
 from utvm.target.target import Target
 
 Observer = Callable[[str, Graph | Module], None]
@@ -92,14 +93,28 @@ def compile_graph(
     params: str = "linked",
     objective: str = "balanced",
     portable_c: bool = False,
+    records: Records = NO_RECORDS,
 ) -> Compiled:
     """The whole compiler. Read this function to know the order of things.
 
     ``executor`` calls the kernels: straight C (``aot``), the runtime by a ``graph``, or a session
     from the ``host``. ``params`` are ``linked`` with the kernels, or ``loaded`` as inputs.
-    ``objective`` is what schedules save: ``cycles``, ``size`` or both, ``balanced``. With
-    ``portable_c`` no micro function becomes assembly.
+    ``objective`` is what schedules save: ``cycles``, ``size`` or both, ``balanced``; ``records``
+    are what was measured of them. With ``portable_c`` no micro function becomes assembly.
     """
+    graph, module = lower_network(imported, observe)
+    module = schedule_module(module, target, objective, records)
+    observe("schedule", module)
+    module = finish_module(module, target, portable_c, observe)
+    plan = plan_memory(module)
+    compiled = Compiled(imported, graph, module, plan, {})
+    return with_executor(compiled, executor, params)
+
+
+def lower_network(
+    imported: Graph, observe: Observer = lambda stage, ir: None
+) -> tuple[Graph, Module]:
+    """The stages in front of schedules: the fused graph, and its unscheduled kernels."""
     graph = imported
     graph_stages: tuple[tuple[str, Callable[[Graph], Graph]], ...] = (
         ("import", lambda g: g),
@@ -121,21 +136,27 @@ def compile_graph(
         observe(name, graph)
     module = lower(graph, find_op)
     observe("lower", module)
+    return graph, module
+
+
+def finish_module(
+    module: Module,
+    target: Target,
+    portable_c: bool = False,
+    observe: Observer = lambda stage, ir: None,
+) -> Module:
+    """The stages behind schedules, up to what is printed as C."""
     loop_stages: tuple[tuple[str, Callable[[Function], Function]], ...] = (
         ("bind-loads", bind_loads),
         ("hoist-addresses", hoist_addresses),
     )
-    module = schedule_module(module, target, objective)
-    observe("schedule", module)
     if not portable_c:
         module = assemble_micros(module, target)
     for name, loop_stage in loop_stages:
         functions, micros = (tuple(map(loop_stage, f)) for f in (module.functions, module.micros))
         module = replace(module, functions=functions, micros=micros)
         observe(name, module)
-    plan = plan_memory(module)
-    compiled = Compiled(imported, graph, module, plan, {})
-    return with_executor(compiled, executor, params)
+    return module
 
 
 def with_executor(compiled: Compiled, executor: str, params: str = "linked") -> Compiled:

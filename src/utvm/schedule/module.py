@@ -1,50 +1,94 @@
 """Schedules every kernel of a module for a target.
 
 In: a lowered module, and what to save: ``cycles``, ``size`` or, ``balanced``, cycles as long as the
-constants stay within 1.5 times the model's own. Out: the same network with scheduled kernels, the
-micro functions that they invoke, equal ones only once, and the constants in the order in which
-kernels read them; constants that nobody reads any more are gone.
+constants stay within 1.5 times the model's own; and what was measured of schedules, if anything.
+Out: the same network with scheduled kernels, the micro functions that they invoke, equal ones only
+once, and the constants in the order in which kernels read them; constants that nobody reads any
+more are gone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from utvm.ir.loop import Function, Invoke, Module, Stmt
 from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
-from utvm.schedule.options import Option, options_of
+from utvm.schedule.options import Option, kernel_options, measured_options
+from utvm.schedule.records import NO_RECORDS, Records
 from utvm.schedule.weighted_sum import Array
+from utvm.schedule.workload import workload_of
 from utvm.target.target import Target
 
 OBJECTIVES = ("balanced", "cycles", "size")
 BALANCED_BYTES = 1.5
 
 
-def schedule_module(module: Module, target: Target, objective: str = "balanced") -> Module:
-    """The module with the default schedule of each kernel."""
+def schedule_module(
+    module: Module, target: Target, objective: str = "balanced", records: Records = NO_RECORDS
+) -> Module:
+    """The module with a schedule for each kernel: the best that was measured, else the default."""
     constants: dict[str, Array] = dict(module.constants)
-    packed = target.has("dsp")
-    options = [options_of(f, module.constants) if packed else [] for f in module.functions]
+    options = [_candidates(f, module.constants, target, records) for f in module.functions]
     budget = int(BALANCED_BYTES * sum(data.nbytes for data in constants.values()))
     chosen = _choose(options, objective, budget)
     micros = _Micros()
     functions: list[Function] = []
-    for function, option in zip(module.functions, chosen, strict=True):
-        scheduled = None if option is None else option.build()
-        if scheduled is None:
-            scheduled = Scheduled(schedule_function(function, target))
+    for function, option, others in zip(module.functions, chosen, options, strict=True):
+        scheduled = _built(option, others) or Scheduled(schedule_function(function, target))
         functions.append(micros.added(scheduled))
         constants |= scheduled.constants or {}
+    return with_functions(module, functions, micros.functions, constants)
+
+
+def schedule_alone(module: Module, scheduled: Scheduled) -> Module:
+    """A module of one kernel with the schedule that it has been given."""
+    micros = _Micros()
+    function = micros.added(scheduled)
+    constants = {**module.constants, **(scheduled.constants or {})}
+    return with_functions(module, [function], micros.functions, constants)
+
+
+def with_functions(
+    module: Module,
+    functions: Sequence[Function],
+    micros: Sequence[Function],
+    constants: Mapping[str, Array],
+) -> Module:
+    """The module with scheduled kernels, and of the constants those that they read."""
     read = {buffer.name for function in functions for buffer in function.constants}
     return replace(
         module,
         functions=tuple(functions),
-        micros=tuple(micros.functions),
+        micros=tuple(micros),
         constants={name: data for name, data in constants.items() if name in read},
     )
+
+
+def _candidates(
+    function: Function, constants: Mapping[str, Array], target: Target, records: Records
+) -> list[Option]:
+    """What to choose from: the default options, or what the records know."""
+    options = kernel_options(function, constants, target)
+    if options and records.by_workload:
+        known = records.of(workload_of(function).key)
+        if known:
+            return measured_options(options, known)
+    return [option for option in options if option.default]
+
+
+def _built(option: Option | None, others: Sequence[Option]) -> Scheduled | None:
+    """The chosen schedule; where it can't be, another default one."""
+    if option is None:
+        return None
+    rest = [o for o in others if o.default and o.config != option.config]
+    for candidate in (option, *sorted(rest, key=lambda o: o.cycles)):
+        scheduled = candidate.build()
+        if scheduled is not None:
+            return scheduled
+    return None
 
 
 def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Option | None]:
@@ -55,9 +99,9 @@ def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Op
     """
     if objective == "cycles":
         return [min(o, key=lambda one: one.cycles) if o else None for o in options]
-    chosen = [min(o, key=lambda one: (one.bytes, one.cycles)) if o else None for o in options]
     if objective == "size":
-        return chosen
+        return [_smallest(o) if o else None for o in options]
+    chosen = [min(o, key=lambda one: (one.bytes, one.cycles)) if o else None for o in options]
     left = budget - sum(one.bytes for one in chosen if one is not None)
     while True:
         best: tuple[float, int, Option] | None = None
@@ -74,6 +118,16 @@ def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Op
         assert now is not None
         left -= option.bytes - now.bytes
         chosen[i] = option
+
+
+def _smallest(options: Sequence[Option]) -> Option:
+    """Of those with the fewest constants, the fastest; where code has been measured, half the
+    code is worth twice the cycles."""
+    least = min(option.bytes for option in options)
+    small = [option for option in options if option.bytes == least]
+    if all(option.measured for option in small):
+        return min(small, key=lambda one: one.cycles * one.code_bytes)
+    return min(small, key=lambda one: one.cycles)
 
 
 class _Micros:

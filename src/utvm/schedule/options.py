@@ -1,22 +1,48 @@
-"""What a kernel may become: its schedules with the cycles and constant bytes that they cost.
+"""What a kernel may become: the space of its schedules, each with what it costs.
 
-In: an unscheduled kernel and the module's constants. Out: options, built only when chosen. Cycles
-are estimates for a Cortex-M4 without wait states, good enough to choose by: products at the rate of
-the inner loop, results at that of the epilogue. The emulator tells the true ones.
+In: an unscheduled kernel and the module's constants. Out: options, built only when chosen. An
+option's ``config`` names its template and pins every knob, so that a tuning record can name it
+again. ``default`` options are what is chosen from when nothing has been measured; the others exist
+for the tuner. Cycles are estimates for a Cortex-M4 without wait states, good enough to choose
+defaults by: products at the rate of the inner loop, results at that of the epilogue.
+
+To add a knob: a field of the template's schedule, and a line with its values below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import product
+from typing import Any, TypeVar
 
 from utvm.ir.loop import Function
+from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
-from utvm.schedule.depthwise_sum import read_depthwise
+from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.records import Config, Record, config_of
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd
+from utvm.target.target import Target
+
+Knobs = Mapping[str, Sequence[int]]
+S = TypeVar("S")
+
+CONV_KNOBS: Knobs = {
+    "pixels": (1, 2, 3, 4),
+    "filters": (1, 2, 3, 4, 5, 6, 8),
+    "wide": (0, 1),
+    "steps": (1, 2, 3, 4, 6, 8, 12, 16),
+}
+DEPTHWISE_KNOBS: Knobs = {
+    "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
+    "plane_bytes": (1536, 3072, 6144, 12288),
+}
+
+MOST_ACCUMULATORS = 10
+"""Of 14 registers; with more, none is left for what is multiplied."""
 
 # Cycles per product with two pixels and four filters: see docs/design/microkernels.md.
 _NARROW, _WIDE = 1.13, 1.0
@@ -26,43 +52,141 @@ _EPILOGUE = 8.0
 
 @dataclass(frozen=True, eq=False)
 class Option:
-    """``cycles`` per run and ``bytes`` of constants, both estimated; ``build`` may give None."""
+    """``cycles`` per run and ``bytes`` of constants, both estimated; ``build`` may give None.
+
+    ``code_bytes`` is known only of an option that was ``measured``.
+    """
 
     cycles: float
     bytes: int
     build: Callable[[], Scheduled | None]
+    config: Config = ()
+    default: bool = True
+    measured: bool = False
+    code_bytes: int = 0
 
 
 def options_of(function: Function, constants: Mapping[str, Array]) -> list[Option]:
-    """The options of a kernel; none if only the schedules on loops serve it."""
-    if read_depthwise(function, constants) is not None:
-        schedule = DepthwiseSchedule()
-        return [Option(0, 0, partial(schedule_depthwise, function, constants, schedule))]
+    """The whole space of a kernel; empty if only the schedules on loops serve it."""
+    depthwise = read_depthwise(function, constants)
+    if depthwise is not None:
+        return list(_depthwise_options(depthwise, function, constants))
     w = read_weighted_sum(function, constants)
     if w is None:
         return []
+    return [*_direct_options(w, function, constants), *_winograd_options(w, function, constants)]
+
+
+def kernel_options(
+    function: Function, constants: Mapping[str, Array], target: Target
+) -> list[Option]:
+    """The same for a target: packed words need its DSP instructions."""
+    return options_of(function, constants) if target.has("dsp") else []
+
+
+def measured_options(options: Sequence[Option], records: Mapping[Config, Record]) -> list[Option]:
+    """What to choose from: measured options, and defaults that were not measured.
+
+    The estimates of the latter are scaled by what the measured defaults took of theirs.
+    """
+    found = [
+        replace(o, cycles=float(r.cycles), measured=True, code_bytes=r.code_bytes)
+        for o in options
+        if (r := records.get(o.config)) is not None
+    ]
+    defaults = [o for o in options if o.default]
+    ratios = [
+        records[o.config].cycles / o.cycles for o in defaults if o.config in records and o.cycles
+    ]
+    scale = sum(ratios) / len(ratios) if ratios else 1.0
+    others = [replace(o, cycles=o.cycles * scale) for o in defaults if o.config not in records]
+    return [*found, *others]
+
+
+def _configs(template: str, schedule: object, knobs: Knobs) -> Iterator[Config]:
+    """Every combination; a schedule's fields without knobs keep their defaults."""
+    fields = asdict(schedule)  # type: ignore[call-overload]
+    numbers = {name: int(value) for name, value in fields.items()}
+    for values in product(*knobs.values()):
+        chosen = dict(zip(knobs, values, strict=True))
+        yield config_of({"template": template, **numbers, **chosen})
+
+
+def _default_config(template: str, schedule: object) -> Config:
+    return next(_configs(template, schedule, {}))
+
+
+def _schedule_of(default: S, config: Config) -> S:
+    """The schedule that a config pins."""
+    fields: dict[str, Any] = {n: v for n, v in config if n != "template"}
+    booleans = {n for n, v in asdict(default).items() if isinstance(v, bool)}  # type: ignore[call-overload]
+    return type(default)(**{n: bool(v) if n in booleans else v for n, v in fields.items()})
+
+
+def _direct_options(
+    w: WeightedSum, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
+    """Register blocks over line buffers."""
     weights = int(w.weights.size)
     results = w.image[0] * w.rows * w.columns * w.filters
     products = results * weights // w.filters
-    options = [
-        Option(
-            products * rate + results * _EPILOGUE,
-            weights * size,
-            partial(schedule_conv, function, constants, ConvSchedule(wide=wide)),
+    defaults = [_default_config("direct", ConvSchedule(wide=wide)) for wide in (False, True)]
+    others = (c for c in _configs("direct", ConvSchedule(), CONV_KNOBS) if _fits(w, dict(c)))
+    for config in dict.fromkeys((*defaults, *others)):
+        schedule = _schedule_of(ConvSchedule(), config)
+        yield Option(
+            products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE,
+            weights * (2 if schedule.wide else 1),
+            partial(schedule_conv, function, constants, schedule),
+            config,
+            config in defaults,
         )
-        for wide, size, rate in ((False, 1, _NARROW), (True, 2, _WIDE))
-    ]
+
+
+def _fits(w: WeightedSum, knobs: Mapping[str, int | str]) -> bool:
+    """Whether a block is one that registers hold, and no other one under another name."""
+    pixels, filters, steps = (int(knobs[name]) for name in ("pixels", "filters", "steps"))
+    # Blocks of one pixel take twice the filters.
+    accumulators = pixels * filters * (2 if pixels == 1 else 1)
+    taps = int(w.weights.size) // w.filters
+    known = ConvSchedule()
+    unrolled = -(-taps // 2) <= MOST_UNROLLED
+    return (
+        accumulators <= MOST_ACCUMULATORS
+        and pixels <= w.columns
+        and filters <= w.filters
+        and (steps == known.steps if unrolled else 2 * steps <= taps)
+    )
+
+
+def _winograd_options(
+    w: WeightedSum, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
     if is_winograd(w):
-        options.append(
-            Option(
-                results / 4 * _winograd_tile(w),
-                2 * 16 * weights // 9,
-                partial(schedule_winograd, function, constants),
-            )
+        results = w.image[0] * w.rows * w.columns * w.filters
+        yield Option(
+            results / 4 * _winograd_tile(w),
+            2 * 16 * int(w.weights.size) // 9,
+            partial(schedule_winograd, function, constants),
+            config_of({"template": "winograd"}),
         )
-    return options
 
 
 def _winograd_tile(w: WeightedSum) -> float:
     """Cycles for the 2x2 results of one filter: products, sums and results, share of transforms."""
     return 15 * w.depth + 190 + 36 * w.depth / w.filters
+
+
+def _depthwise_options(
+    w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
+    """Planes of int16. Constants are the same for all; nothing else serves these kernels."""
+    default = _default_config("depthwise", DepthwiseSchedule())
+    for config in dict.fromkeys((
+        default,
+        *_configs("depthwise", DepthwiseSchedule(), DEPTHWISE_KNOBS),
+    )):  # fmt: skip
+        schedule = _schedule_of(DepthwiseSchedule(), config)
+        if config == default or schedule.width <= w.columns:
+            build = partial(schedule_depthwise, function, constants, schedule)
+            yield Option(0, 0, build, config, config == default)
