@@ -1,17 +1,16 @@
 """The scalar intrinsics of the loop IR: what each ``Call`` means.
 
-An intrinsic is data: its name, its operand and result types and its exact meaning as a NumPy
-function. ``utvm.codegen`` holds the C text of each, and the tests run both on random and extreme
-operands.
+An intrinsic is data: its name, its operand and result types and its meaning in words. What is an
+instruction of some core stands in ``utvm.ir.isa`` with all that belongs to it; of the others
+``utvm.codegen`` holds the C text. The tests run each on random and extreme operands.
 """
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass
 
 from utvm.ir.dtype import DType
-from utvm.ir.packed import MEANINGS
+from utvm.ir.isa.table import INSTRUCTIONS
 
 I32, I64, F32 = DType.INT32, DType.INT64, DType.FLOAT32
 
@@ -99,10 +98,8 @@ INTRINSICS = {
         Intrinsic("round_even", (F32,), F32, "the nearest integer, halves to even"),
         Intrinsic("abs", (F32,), F32, "the absolute value"),
         *(
-            Intrinsic(
-                name, (I32,) * len(inspect.signature(meaning).parameters), I32, str(meaning.__doc__)
-            )
-            for name, meaning in MEANINGS.items()
+            Intrinsic(one.name, (I32,) * len(one.operands), I32, one.about)
+            for one in INSTRUCTIONS.values()
         ),
     )
 }

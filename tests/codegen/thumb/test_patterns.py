@@ -16,6 +16,7 @@ import pytest
 from tests.codegen.thumb.programs import Case, check_cases
 from utvm.codegen.thumb import NotSelectableError, assemble
 from utvm.ir.dtype import DType
+from utvm.ir.isa.table import INSTRUCTIONS
 from utvm.ir.loop import (
     Binary,
     Buffer,
@@ -32,7 +33,6 @@ from utvm.ir.loop import (
     clamp,
     loop,
 )
-from utvm.ir.packed import MEANINGS
 from utvm.target.target import load_target
 
 I8, I16, I32, U8, U16 = DType.INT8, DType.INT16, DType.INT32, DType.UINT8, DType.UINT16
@@ -116,17 +116,17 @@ PATTERNS: dict[str, tuple[Pattern, str]] = {
 
 
 def packed_pattern(name: str) -> Pattern:
-    count = MEANINGS[name].__code__.co_argcount
+    count = len(INSTRUCTIONS[name].operands)
     return lambda *operands: call(name, *operands[:count])
 
 
-TEXTS = {
-    "sxtb16_ror8": ", ror #8",
-    "uxtb16_ror8": ", ror #8",
-    "pkhbt": ", lsl #16",
-    "pkhtb": ", asr #16",
-}
-PATTERNS |= {name: (packed_pattern(name), TEXTS.get(name, f" {name} ")) for name in MEANINGS}
+def text_of(name: str) -> str:
+    """The mnemonic, or what the instruction fixes behind its operands."""
+    mnemonic, operands = INSTRUCTIONS[name].text.split(" ", 1)
+    return operands.rpartition("}")[2] or f" {mnemonic} "
+
+
+PATTERNS |= {name: (packed_pattern(name), text_of(name)) for name in INSTRUCTIONS}
 
 
 def rows() -> np.ndarray:

@@ -1,6 +1,6 @@
 """How each intrinsic of the loop IR becomes instructions: the table ``CALLS``.
 
-Packed intrinsics are one instruction of the same name; rounding high products are SMMULR where that
+The named instructions of ``utvm.ir.isa`` are one each; rounding high products are SMMULR where that
 is exact and SMULL with a rounding addition elsewhere.
 """
 
@@ -12,6 +12,7 @@ from typing import Protocol
 from utvm.codegen.thumb.builder import Builder
 from utvm.codegen.thumb.machine import FLAGS, Inst, NotSelectableError
 from utvm.ir.dtype import DType
+from utvm.ir.isa.table import INSTRUCTIONS
 from utvm.ir.loop import Expr, Imm
 
 
@@ -27,12 +28,12 @@ Selection = Callable[[Values, tuple[Expr, ...], int | None], int]
 _INT32_MIN = DType.INT32.minimum
 
 
-def _plain(op: str, shift: tuple[str, int] | None = None) -> Selection:
-    """One instruction with the operands in order; the shift goes to the last of them."""
+def _plain(op: str) -> Selection:
+    """One instruction with the operands in order."""
 
     def select(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
         uses = [values.value(arg) for arg in args]
-        return values.builder.emit(op, dest, *uses, shift=shift)
+        return values.builder.emit(op, dest, *uses)
 
     return select
 
@@ -69,13 +70,7 @@ def _requantize_right(values: Values, args: tuple[Expr, ...], dest: int | None) 
 
 
 CALLS: dict[str, Selection] = {
-    **{name: _plain(name) for name in ("smlad", "smladx", "smuad")},
-    **{f"smla{x}{y}": _plain(f"smla{x}{y}") for x in "bt" for y in "bt"},
-    **{name: _plain(name) for name in ("sxtb16", "uxtb16", "sadd16", "ssub16", "clz")},
-    "sxtb16_ror8": _plain("sxtb16", ("ror", 8)),
-    "uxtb16_ror8": _plain("uxtb16", ("ror", 8)),
-    "pkhbt": _plain("pkhbt", ("lsl", 16)),
-    "pkhtb": _plain("pkhtb", ("asr", 16)),
+    **{name: _plain(name) for name in (*INSTRUCTIONS, "clz")},
     "mulhi": _plain("smmul"),
     "mulhi_rounding": _mulhi_rounding,
     "requantize_right": _requantize_right,

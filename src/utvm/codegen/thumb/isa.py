@@ -3,8 +3,9 @@
 Per op: its kind for the timing model, what each used register is for, its text, and the feature of
 the target that it needs. Braces in the text: ``d``, ``e`` the results, ``a``, ``b``, ``c`` the
 used registers, ``i`` the immediate, ``l`` and ``h`` its halves, ``s`` the shift of the last
-operand, ``m`` the address, ``k`` the condition, ``t`` the target of a branch. Source: Armv7-M
-Architecture Reference Manual (DDI 0403), A7.7.
+operand, ``m`` the address, ``k`` the condition, ``t`` the target of a branch. What loop IR has a
+name for comes from ``utvm.ir.isa``; the rows here are the others. Source: Armv7-M Architecture
+Reference Manual (DDI 0403), A7.7.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utvm.codegen.thumb.machine import Inst
+from utvm.ir.isa.table import INSTRUCTIONS
 
 SIMPLE, ALU, EXTEND, SATURATE, MULTIPLY = "simple", "alu", "extend", "saturate", "multiply"
 LOAD, NARROW, STORE, BRANCH, LONG = "load", "narrow", "store", "branch", "long"
@@ -42,25 +44,19 @@ def _multiply(name: str, feature: str = "dsp") -> Op:
     return Op(MULTIPLY, name + " {d}, {a}, {b}", (_SOURCE, _SOURCE), feature)
 
 
-def _extend(name: str, feature: str = "thumb2") -> Op:
-    return Op(EXTEND, name + " {d}, {a}{s}", (_SOURCE,), feature)
+def _extend(name: str) -> Op:
+    return Op(EXTEND, name + " {d}, {a}", (_SOURCE,))
 
 
 _BY_NAME = {
     **{name: _two(name) for name in ("add", "sub", "rsb", "and", "orr", "eor", "bic")},
-    **{name: _mac(name) for name in ("smlad", "smladx", "smmla")},
-    **{f"smla{x}{y}": _mac(f"smla{x}{y}") for x in "bt" for y in "bt"},
+    "smmla": _mac("smmla"),
     **{name: _mac(name, "thumb2") for name in ("mla", "mls")},
-    **{name: _multiply(name) for name in ("smuad", "smuadx", "smmul", "smmulr")},
+    "smmul": _multiply("smmul"),
     **{f"smul{x}{y}": _multiply(f"smul{x}{y}") for x in "bt" for y in "bt"},
     "mul": _multiply("mul", "thumb2"),
     "smull": Op(MULTIPLY, "smull {d}, {e}, {a}, {b}", (_SOURCE, _SOURCE)),
     **{name: _extend(name) for name in ("sxtb", "sxth", "uxtb", "uxth")},
-    **{name: _extend(name, "dsp") for name in ("sxtb16", "uxtb16")},
-    **{n: Op(EXTEND, n + " {d}, {a}, {b}", (_SOURCE,) * 2, "dsp") for n in ("sadd16", "ssub16")},
-    "pkhbt": Op(EXTEND, "pkhbt {d}, {a}, {b}{s}", (_SOURCE, "shifted"), "dsp"),
-    "pkhtb": Op(EXTEND, "pkhtb {d}, {a}, {b}{s}", (_SOURCE, "shifted"), "dsp"),
-    "qadd": Op(SATURATE, "qadd {d}, {a}, {b}", (_SOURCE,) * 2, "dsp"),
     "ssat": Op(SATURATE, "ssat {d}, #{i}, {a}{s}", ("shifted",)),
     "usat": Op(SATURATE, "usat {d}, #{i}, {a}{s}", ("shifted",)),
     **{f"{n}i": Op(SIMPLE, n + " {d}, {a}, #{i}", (_SOURCE,)) for n in ("add", "sub")},
@@ -84,7 +80,9 @@ _BY_NAME = {
     "params": Op(NOTHING, ""),
 }
 _LOADS = {"ldr": LOAD, "ldrb": NARROW, "ldrsb": NARROW, "ldrh": NARROW, "ldrsh": NARROW}
+_NAMED = {one.name: Op(one.kind, one.text, one.uses, one.feature) for one in INSTRUCTIONS.values()}
 OPS: dict[str, Op] = {
+    **_NAMED,
     **_BY_NAME,
     **{name: Op(kind, name + " {d}, {m}", ("address",) * 2) for name, kind in _LOADS.items()},
     **{n: Op(STORE, n + " {a}, {m}", ("data", *("address",) * 2)) for n in ("str", "strb", "strh")},
@@ -126,6 +124,6 @@ def roles_of(inst: Inst) -> tuple[tuple[int, str], ...]:
     """Each used register with what it is for."""
     roles = OPS[inst.op].roles
     pairs = [(use, roles[at]) for at, use in enumerate(inst.uses)]
-    if inst.shift and inst.op not in ("sxtb16", "uxtb16") and pairs:
+    if inst.shift and pairs:
         pairs[-1] = (pairs[-1][0], "shifted")
     return tuple(pairs)

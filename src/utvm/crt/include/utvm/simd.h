@@ -1,8 +1,11 @@
-/* Packed words: two halfwords in one int32_t, and what Arm's DSP instructions do to them.
+/* Packed words: two halfwords or four bytes in one int32_t, and what Arm's DSP instructions do to
+ * them.
  *
  * The packed intrinsics of the loop IR as inline functions. Where the core has the instructions
  * (ARMv7E-M, ARMv8-M with DSP) each is one of them; elsewhere they are plain C with equal results.
- * A word holds the first element lowest: the cores are little-endian. */
+ * A word holds the first element lowest: the cores are little-endian.
+ *
+ * Written by tools/write_simd_header.py from src/utvm/ir/isa; change it there. */
 #ifndef UTVM_SIMD_H
 #define UTVM_SIMD_H
 
@@ -34,46 +37,235 @@ static inline int32_t utvm_pair(int32_t bottom, int32_t top) {
 
 #if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
 
-#define UTVM_SIMD_3(name, instruction)                                                \
-  static inline int32_t utvm_##name(int32_t a, int32_t b, int32_t acc) {              \
-    int32_t result;                                                                   \
-    __asm__(instruction " %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc)); \
-    return result;                                                                    \
-  }
-#define UTVM_SIMD_2(name, instruction, shift)                                 \
-  static inline int32_t utvm_##name(int32_t a, int32_t b) {                   \
-    int32_t result;                                                           \
-    __asm__(instruction " %0, %1, %2" shift : "=r"(result) : "r"(a), "r"(b)); \
-    return result;                                                            \
-  }
-#define UTVM_SIMD_1(name, instruction, rotation)                     \
-  static inline int32_t utvm_##name(int32_t x) {                     \
-    int32_t result;                                                  \
-    __asm__(instruction " %0, %1" rotation : "=r"(result) : "r"(x)); \
-    return result;                                                   \
-  }
+static inline int32_t utvm_smlabb(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smlabb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
 
-UTVM_SIMD_3(smlad, "smlad")
-UTVM_SIMD_3(smladx, "smladx")
-UTVM_SIMD_3(smlabb, "smlabb")
-UTVM_SIMD_3(smlabt, "smlabt")
-UTVM_SIMD_3(smlatb, "smlatb")
-UTVM_SIMD_3(smlatt, "smlatt")
-UTVM_SIMD_2(smuad, "smuad", "")
-UTVM_SIMD_2(pkhbt, "pkhbt", ", lsl #16")
-UTVM_SIMD_2(pkhtb, "pkhtb", ", asr #16")
-UTVM_SIMD_2(sadd16, "sadd16", "")
-UTVM_SIMD_2(ssub16, "ssub16", "")
-UTVM_SIMD_1(sxtb16, "sxtb16", "")
-UTVM_SIMD_1(sxtb16_ror8, "sxtb16", ", ror #8")
-UTVM_SIMD_1(uxtb16, "uxtb16", "")
-UTVM_SIMD_1(uxtb16_ror8, "uxtb16", ", ror #8")
+static inline int32_t utvm_smlabt(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smlabt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
+
+static inline int32_t utvm_smlatb(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smlatb %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
+
+static inline int32_t utvm_smlatt(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smlatt %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
+
+static inline int32_t utvm_smlad(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smlad %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
+
+static inline int32_t utvm_smladx(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smladx %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
+
+static inline int32_t utvm_smuad(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("smuad %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_smuadx(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("smuadx %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_smusd(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("smusd %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_smlsd(int32_t a, int32_t b, int32_t acc) {
+  int32_t result;
+  __asm__("smlsd %0, %1, %2, %3" : "=r"(result) : "r"(a), "r"(b), "r"(acc));
+  return result;
+}
+
+static inline int32_t utvm_smmulr(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("smmulr %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_qadd(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("qadd %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_qsub(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("qsub %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_sxtb16(int32_t x) {
+  int32_t result;
+  __asm__("sxtb16 %0, %1" : "=r"(result) : "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_sxtb16_ror8(int32_t x) {
+  int32_t result;
+  __asm__("sxtb16 %0, %1, ror #8" : "=r"(result) : "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_uxtb16(int32_t x) {
+  int32_t result;
+  __asm__("uxtb16 %0, %1" : "=r"(result) : "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_uxtb16_ror8(int32_t x) {
+  int32_t result;
+  __asm__("uxtb16 %0, %1, ror #8" : "=r"(result) : "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_sxtab16(int32_t a, int32_t x) {
+  int32_t result;
+  __asm__("sxtab16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_uxtab16(int32_t a, int32_t x) {
+  int32_t result;
+  __asm__("uxtab16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_pkhbt(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("pkhbt %0, %1, %2, lsl #16" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_pkhtb(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("pkhtb %0, %1, %2, asr #16" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_sadd16(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("sadd16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_ssub16(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("ssub16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_sadd8(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("sadd8 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_ssub8(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("ssub8 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_shadd16(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("shadd16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_qadd16(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("qadd16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_qsub16(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("qsub16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_qadd8(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("qadd8 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_qsub8(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("qsub8 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_uqadd8(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("uqadd8 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_uqsub8(int32_t a, int32_t b) {
+  int32_t result;
+  __asm__("uqsub8 %0, %1, %2" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline int32_t utvm_ssat16_8(int32_t x) {
+  int32_t result;
+  __asm__("ssat16 %0, #8, %1" : "=r"(result) : "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_usat16_8(int32_t x) {
+  int32_t result;
+  __asm__("usat16 %0, #8, %1" : "=r"(result) : "r"(x));
+  return result;
+}
 
 #else
 
 /* Sums are modulo 2^32, as the instructions make them. */
 static inline int32_t utvm_wrapping_sum(int32_t a, int32_t b) {
   return (int32_t)((uint32_t)a + (uint32_t)b);
+}
+
+static inline int32_t utvm_half(int32_t x, int i) {
+  return (int16_t)(x >> 16 * i & 0xffff);
+}
+
+static inline int32_t utvm_byte(int32_t x, int i) {
+  return (int8_t)(x >> 8 * i & 0xff);
+}
+
+static inline int32_t utvm_ubyte(int32_t x, int i) {
+  return x >> 8 * i & 0xff;
+}
+
+static inline int32_t utvm_clamped(int32_t x, int32_t low, int32_t high) {
+  return x < low ? low : x > high ? high : x;
+}
+
+static inline int32_t utvm_saturated(int64_t x) {
+  return x < INT32_MIN ? INT32_MIN : x > INT32_MAX ? INT32_MAX : (int32_t)x;
 }
 
 static inline int32_t utvm_smlabb(int32_t a, int32_t b, int32_t acc) {
@@ -104,20 +296,28 @@ static inline int32_t utvm_smuad(int32_t a, int32_t b) {
   return utvm_smlad(a, b, 0);
 }
 
-static inline int32_t utvm_pkhbt(int32_t a, int32_t b) {
-  return utvm_pair(a, b);
+static inline int32_t utvm_smuadx(int32_t a, int32_t b) {
+  return utvm_smladx(a, b, 0);
 }
 
-static inline int32_t utvm_pkhtb(int32_t a, int32_t b) {
-  return utvm_pair(utvm_high(b), utvm_high(a));
+static inline int32_t utvm_smusd(int32_t a, int32_t b) {
+  return utvm_low(a) * utvm_low(b) - utvm_high(a) * utvm_high(b);
 }
 
-static inline int32_t utvm_sadd16(int32_t a, int32_t b) {
-  return utvm_pair(utvm_low(a) + utvm_low(b), utvm_high(a) + utvm_high(b));
+static inline int32_t utvm_smlsd(int32_t a, int32_t b, int32_t acc) {
+  return utvm_wrapping_sum(acc, utvm_smusd(a, b));
 }
 
-static inline int32_t utvm_ssub16(int32_t a, int32_t b) {
-  return utvm_pair(utvm_low(a) - utvm_low(b), utvm_high(a) - utvm_high(b));
+static inline int32_t utvm_smmulr(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+}
+
+static inline int32_t utvm_qadd(int32_t a, int32_t b) {
+  return utvm_saturated((int64_t)a + b);
+}
+
+static inline int32_t utvm_qsub(int32_t a, int32_t b) {
+  return utvm_saturated((int64_t)a - b);
 }
 
 static inline int32_t utvm_sxtb16(int32_t x) {
@@ -134,6 +334,139 @@ static inline int32_t utvm_uxtb16(int32_t x) {
 
 static inline int32_t utvm_uxtb16_ror8(int32_t x) {
   return x >> 8 & 0x00ff00ff;
+}
+
+static inline int32_t utvm_sxtab16(int32_t a, int32_t x) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_half(a, i) + utvm_byte(x, 2 * i);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_uxtab16(int32_t a, int32_t x) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_half(a, i) + utvm_ubyte(x, 2 * i);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_pkhbt(int32_t a, int32_t b) {
+  return utvm_pair(a, b);
+}
+
+static inline int32_t utvm_pkhtb(int32_t a, int32_t b) {
+  return utvm_pair(utvm_high(b), utvm_high(a));
+}
+
+static inline int32_t utvm_sadd16(int32_t a, int32_t b) {
+  return utvm_pair(utvm_low(a) + utvm_low(b), utvm_high(a) + utvm_high(b));
+}
+
+static inline int32_t utvm_ssub16(int32_t a, int32_t b) {
+  return utvm_pair(utvm_low(a) - utvm_low(b), utvm_high(a) - utvm_high(b));
+}
+
+static inline int32_t utvm_sadd8(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 4; i++) {
+    const int32_t lane = utvm_byte(a, i) + utvm_byte(b, i);
+    word |= ((uint32_t)lane & 0xffu) << 8 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_ssub8(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 4; i++) {
+    const int32_t lane = utvm_byte(a, i) - utvm_byte(b, i);
+    word |= ((uint32_t)lane & 0xffu) << 8 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_shadd16(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = (utvm_half(a, i) + utvm_half(b, i)) >> 1;
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_qadd16(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_clamped(utvm_half(a, i) + utvm_half(b, i), -32768, 32767);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_qsub16(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_clamped(utvm_half(a, i) - utvm_half(b, i), -32768, 32767);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_qadd8(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 4; i++) {
+    const int32_t lane = utvm_clamped(utvm_byte(a, i) + utvm_byte(b, i), -128, 127);
+    word |= ((uint32_t)lane & 0xffu) << 8 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_qsub8(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 4; i++) {
+    const int32_t lane = utvm_clamped(utvm_byte(a, i) - utvm_byte(b, i), -128, 127);
+    word |= ((uint32_t)lane & 0xffu) << 8 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_uqadd8(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 4; i++) {
+    const int32_t lane = utvm_clamped(utvm_ubyte(a, i) + utvm_ubyte(b, i), 0, 255);
+    word |= ((uint32_t)lane & 0xffu) << 8 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_uqsub8(int32_t a, int32_t b) {
+  uint32_t word = 0;
+  for (int i = 0; i < 4; i++) {
+    const int32_t lane = utvm_clamped(utvm_ubyte(a, i) - utvm_ubyte(b, i), 0, 255);
+    word |= ((uint32_t)lane & 0xffu) << 8 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_ssat16_8(int32_t x) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_clamped(utvm_half(x, i), -128, 127);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_usat16_8(int32_t x) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_clamped(utvm_half(x, i), 0, 255);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
 }
 
 #endif

@@ -1,0 +1,24 @@
+"""The instruction sets that utvm knows: one row per file of this folder.
+
+An instruction set with named instructions joins ``INSTRUCTION_SETS``; plain ones that compilers
+find themselves are listed in ``PATTERNS``, by the smallest core that has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from utvm.ir.isa import armv6_m, armv7_m, armv7e_m
+from utvm.ir.isa.instruction import Instruction, Pattern
+
+INSTRUCTION_SETS: Mapping[str, tuple[Instruction, ...]] = {
+    "armv7e-m": armv7e_m.INSTRUCTIONS,
+}
+PATTERNS: Mapping[str, tuple[Pattern, ...]] = {
+    "cortex-m0plus": armv6_m.PATTERNS,
+    "cortex-m3": armv7_m.PATTERNS,
+}
+INSTRUCTIONS: Mapping[str, Instruction] = {
+    one.name: one for many in INSTRUCTION_SETS.values() for one in many
+}
+"""All named instructions, by name."""
