@@ -49,7 +49,7 @@ def schedule_conv(
 ) -> Scheduled | None:
     """The kernel in register blocks, or None."""
     w = read_weighted_sum(function, constants)
-    if w is None or w.variables.get("c") is None:
+    if w is None or w.variables.get("c") is None or not (schedule.wide or w.narrow):
         return None
     return _Kernel(w, constants, schedule).build()
 

@@ -197,13 +197,14 @@ class _Kernel:
         """Four channels of a row of pixels, each to its plane: two pixels make a word."""
         depth, size = self.w.image[3], self.layout.elements
         _, count = self._inside
-        source = Buffer("x", DType.INT8, ((count - 1) * depth + GROUP,), "input")
+        source = Buffer("x", self.w.source.dtype, ((count - 1) * depth + GROUP,), "input")
         planes = Buffer("planes", I16, (3 * size + count,), "output")
+        expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
         pair: list[Stmt] = []
         for p in range(2):
             word = Var(f"word{p}")
             pair.append(Let(word, Load(source, (_PIXEL * depth + p * depth,), 4)))
-            for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
+            for half, name in enumerate((expand, f"{expand}_ror8")):
                 pair.append(Let(Var(f"h{p}_{half}"), Call(name, (word,), DType.INT32)))
         for channel in range(GROUP):
             words = (Var(f"h0_{channel % 2}"), Var(f"h1_{channel % 2}"))

@@ -81,7 +81,7 @@ def read_depthwise(function: Function, constants: Mapping[str, Array]) -> Depthw
     pixel, weight = product
     data = constants.get(weight.buffer.name)
     narrow = weight.buffer.dtype in (DType.INT8, DType.INT16)
-    if data is None or pixel.buffer.dtype is not DType.INT8 or not narrow:
+    if data is None or pixel.buffer.dtype not in (DType.INT8, DType.UINT8) or not narrow:
         return None
     padding = read_stage(stage[0]) if stage else (pixel.buffer.name, (0, 0), 0)
     if padding is None:

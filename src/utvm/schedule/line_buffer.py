@@ -46,14 +46,15 @@ def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
     groups = w.depth // 4
     unroll = next(n for n in range(_MOST_GROUPS, 0, -1) if groups % n == 0)
     stride = _column_stride(w) * w.depth
-    source = Buffer("x", DType.INT8, (w.depth,), "input")
+    source = Buffer("x", w.source.dtype, (w.depth,), "input")
+    expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
     lines = Buffer("lines", I16, (w.depth,), "output")
     body: list[Stmt] = []
     for g in range(unroll):
         word = Var(f"word_{g}")
         at = _GROUP * 4 + 4 * g
         body.append(Let(word, Load(source, (_PIXEL * stride + at,), 4)))
-        for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
+        for half, name in enumerate((expand, f"{expand}_ror8")):
             index = _PIXEL * layout.column + (at + 2 * half)
             body.append(Store(lines, (index,), Call(name, (word,), DType.INT32), 2))
     inner = For(_GROUP, Imm(0), Imm(groups), tuple(body), unroll, parallel=True)
@@ -124,6 +125,7 @@ def _expand(
         return (Invoke(micro, (Pointer(source, at), Pointer(lines, to)), (Imm(count),)),)
     pixel, element = Var("pixel"), Var("i")
     stride = _column_stride(w) * w.depth
-    value = Cast(I16, Load(source, (at + pixel * stride + element,)))
+    element_value = Load(source, (at + pixel * stride + element,))
+    value = element_value if w.source.dtype is I16 else Cast(I16, element_value)
     store = Store(lines, (to + pixel * layout.column + element,), value)
     return (loop(pixel, count, loop(element, w.depth, store, parallel=True), parallel=True),)

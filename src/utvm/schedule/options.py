@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from utvm.ir.loop import Function
 from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
+from utvm.schedule.default import schedule_function
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.records import Config, Record, config_of
@@ -46,6 +47,8 @@ MOST_ACCUMULATORS = 10
 
 # Cycles per product with two pixels and four filters: see docs/design/microkernels.md.
 _NARROW, _WIDE = 1.13, 1.0
+_LOOPS = 3.0
+"""The same for loops in C."""
 _EPILOGUE = 8.0
 """Cycles per result for rescale and store."""
 
@@ -81,7 +84,25 @@ def kernel_options(
     function: Function, constants: Mapping[str, Array], target: Target
 ) -> list[Option]:
     """The same for a target: packed words need its DSP instructions."""
-    return options_of(function, constants) if target.has("dsp") else []
+    if not target.has("dsp"):
+        return []
+    options = options_of(function, constants)
+    w = read_weighted_sum(function, constants)
+    if w is not None and not w.narrow:
+        options.append(_loops_option(w, function, target))
+    return options
+
+
+def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:
+    """Loops in C: they keep weights of uint8 with a zero point in one byte each."""
+
+    def build() -> Scheduled:
+        return Scheduled(schedule_function(function, target))
+
+    results = w.image[0] * w.rows * w.columns * w.filters
+    weights = int(w.weights.size)
+    cycles = results * (weights // w.filters * _LOOPS + _EPILOGUE)
+    return Option(cycles, weights, build, config_of({"template": "loops"}))
 
 
 def measured_options(options: Sequence[Option], records: Mapping[Config, Record]) -> list[Option]:
@@ -130,10 +151,13 @@ def _direct_options(
     weights = int(w.weights.size)
     results = w.image[0] * w.rows * w.columns * w.filters
     products = results * weights // w.filters
-    defaults = [_default_config("direct", ConvSchedule(wide=wide)) for wide in (False, True)]
+    widths = (False, True) if w.narrow else (True,)
+    defaults = [_default_config("direct", ConvSchedule(wide=wide)) for wide in widths]
     others = (c for c in _configs("direct", ConvSchedule(), CONV_KNOBS) if _fits(w, dict(c)))
     for config in dict.fromkeys((*defaults, *others)):
         schedule = _schedule_of(ConvSchedule(), config)
+        if schedule.wide not in widths:
+            continue
         yield Option(
             products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE,
             weights * (2 if schedule.wide else 1),

@@ -2,7 +2,8 @@
 
 In: an unscheduled function of ``conv2d`` or ``dense``. Out: its geometry as numbers, or None where
 the kernel is of another kind (groups, dilated columns, floats, weights made at run time): then the
-schedules on loops serve it. Nothing is assumed about how the operator was written; strides and
+schedules on loops serve it. The image may be of int8, uint8 or int16; weights less their zero point
+must fit int16. Nothing is assumed about how the operator was written; strides and
 padding are read off the index expressions, so what is returned is what the loops mean.
 """
 
@@ -32,6 +33,9 @@ from utvm.ir.rewrite import Linear, linear
 from utvm.schedule.primitives import extent, writes
 
 Array = np.ndarray
+
+PIXELS = (DType.INT8, DType.UINT8, DType.INT16)
+"""What an image may be made of: all of these are halfwords in the line buffer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +75,11 @@ class WeightedSum:
         return int(self.weights.shape[1]), int(self.weights.shape[2])
 
     @property
+    def narrow(self) -> bool:
+        """Whether the weights fit int8."""
+        return self.weights.dtype == np.int8
+
+    @property
     def padded(self) -> bool:
         """Whether some window reaches out of the image."""
         (kh, kw), (_, height, width, _) = self.window, self.image
@@ -93,14 +102,14 @@ def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> Wei
         return None
     acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
     inner, update = peel(body[2], parallel=False)
-    product = product_of(update, acc)
+    product = offset_product_of(update, acc)
     if product is None or {*outer, *inner} - {"n", "y", "x", "c", "ky", "r"}:
         return None
     if any(writes(epilogue, name) for name in (acc.name, "rows")):
         return None
-    pixel, weight = product
-    data = constants.get(weight.buffer.name)
-    if data is None or (pixel.buffer.dtype, weight.buffer.dtype) != (DType.INT8, DType.INT8):
+    pixel, weight, zero = product
+    data = _weights(constants.get(weight.buffer.name), zero)
+    if data is None or pixel.buffer.dtype not in PIXELS:
         return None
     parts = _Parts(initial, acc, tuple(epilogue))
     reader = _Reader(function, outer, inner, pixel, weight, data, parts)
@@ -129,6 +138,39 @@ def product_of(body: tuple[Stmt, ...], acc: Buffer) -> tuple[Load, Load] | None:
             Binary("+", Load(previous), Binary("*", Cast(_, Load() as x), Cast(_, Load() as w))),
         ) if buffer == previous == acc:
             return x, w
+    return None
+
+
+def offset_product_of(body: tuple[Stmt, ...], acc: Buffer) -> tuple[Load, Load, int] | None:
+    """The same for ``int32(pixel) * (int32(weight) - zero)``, and the zero point."""
+    plain = product_of(body, acc)
+    if plain is not None:
+        return (*plain, 0)
+    if len(body) != 1 or acc.dtype is not DType.INT32:
+        return None
+    match body[0]:
+        case Store(
+            buffer,
+            _,
+            Binary(
+                "+",
+                Load(previous),
+                Binary("*", Cast(_, Load() as x), Binary("-", Cast(_, Load() as w), Imm(zero))),
+            ),
+        ) if buffer == previous == acc:
+            return x, w, int(zero)
+    return None
+
+
+def _weights(data: Array | None, zero: int) -> Array | None:
+    """Weights less their zero point as int8, or int16 where they need it; None if that is not
+    enough."""
+    if data is None or data.dtype.kind not in "iu":
+        return None
+    difference = data.astype(np.int64) - zero
+    for dtype in (np.int8, np.int16):
+        if np.array_equal(difference.astype(dtype), difference):
+            return difference.astype(dtype)
     return None
 
 

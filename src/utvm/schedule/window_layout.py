@@ -45,7 +45,8 @@ def window_layout(w: WeightedSum, columns: int) -> WindowLayout:
     kh, kw = w.window
     used = kh * w.depth
     step = 1 if kw == 1 else w.strides[1]
-    return WindowLayout(used + used % 2, (columns - 1) * step + kw, step, w.depth % 4 == 0)
+    grouped = w.depth % 4 == 0 and w.source.dtype.bits == 8
+    return WindowLayout(used + used % 2, (columns - 1) * step + kw, step, grouped)
 
 
 def taps_in_order(w: WeightedSum, layout: WindowLayout) -> npt.NDArray[np.int16]:

@@ -69,6 +69,8 @@ def is_winograd(w: WeightedSum) -> bool:
     """3x3, stride 1, whole tiles and blocks."""
     return (
         w.window == (3, 3)
+        and w.narrow
+        and w.source.dtype is DType.INT8
         and w.strides == (1, 1)
         and w.row_dilation == 1
         and w.rows % 2 == 0
