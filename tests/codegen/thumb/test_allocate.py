@@ -16,7 +16,7 @@ from tests.codegen.thumb.programs import Case, check_cases, random_case
 from utvm.codegen.thumb import allocation_of
 from utvm.codegen.thumb.allocate import REGISTERS
 from utvm.codegen.thumb.flow import live_out
-from utvm.codegen.thumb.machine import real
+from utvm.codegen.thumb.machine import members
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
     Alloc,
@@ -59,14 +59,12 @@ def test_no_two_live_values_share_a_register(count: int) -> None:
     allocation = allocation_of(crowd(count), M4)
     program, colors = allocation.program, allocation.colors
     for block_, out in zip(program.blocks, live_out(program.blocks), strict=True):
-        live = set(out)
+        live = out
         for inst in reversed(block_.insts):
-            live |= set(real(inst.defs))
-            held = [colors[r] for r in live]
+            held = [colors[r] for r in members(live | inst.writes)]
             assert len(set(held)) == len(held)
             assert set(held) <= set(REGISTERS)
-            live -= set(inst.defs)
-            live |= set(real(inst.uses))
+            live = live & ~inst.writes | inst.reads
     assert allocation.slots > 0 or count <= 11
 
 

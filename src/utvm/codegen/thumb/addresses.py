@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from utvm.codegen.thumb.accesses import Access, Fetch, Nest
-from utvm.codegen.thumb.builder import Builder
+from utvm.codegen.thumb.builder import Builder, Draft
 from utvm.codegen.thumb.isa import POST_LIMIT, is_modified_immediate, offset_fits
-from utvm.codegen.thumb.machine import Block, Inst, Memory
+from utvm.codegen.thumb.machine import Inst, Memory
 from utvm.codegen.thumb.polynomial import ZERO, Polynomial, constant, symbol
 from utvm.codegen.thumb.walk import Walker, plan_walkers
 from utvm.ir.dtype import DType
@@ -51,7 +51,7 @@ class Addresses:
     computed: dict[tuple[str, Polynomial], int] = field(default_factory=dict)
     by_access: dict[int, Pointer] = field(default_factory=dict)
     ends: dict[tuple[int, Polynomial], int] = field(default_factory=dict)
-    at_entry: tuple[Block, int] | None = None
+    at_entry: tuple[Draft, int] | None = None
 
     def enter(self, parameters: dict[str, int]) -> None:
         """Makes the pointers from the parameters; the last walker of a buffer takes its register

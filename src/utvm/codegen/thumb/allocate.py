@@ -9,12 +9,13 @@ spilled as long as the schedules that this makes possible are worth it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from utvm.codegen.thumb.body import Body
 from utvm.codegen.thumb.flow import live_in, live_out
-from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, real
+from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, members, real
 from utvm.codegen.thumb.schedule import Scheduled, schedule
-from utvm.codegen.thumb.spill import SpillCosts, Spills, with_spills
+from utvm.codegen.thumb.spill import SpillCosts, Spiller, Spills
 from utvm.target.pipeline import Pipeline
 
 REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
@@ -38,7 +39,7 @@ class Allocation:
 class _Failure:
     """The registers that compete at each place where there are too few."""
 
-    crowds: list[frozenset[int]]
+    crowds: list[int]
 
 
 def allocate(program: Program, pipeline: Pipeline) -> Allocation:
@@ -48,18 +49,24 @@ def allocate(program: Program, pipeline: Pipeline) -> Allocation:
 
 class _Allocator:
     def __init__(self, program: Program, pipeline: Pipeline) -> None:
-        self.program, self.pipeline = program, pipeline
+        self.pipeline = pipeline
+        self.spiller = Spiller(program)
+        self.costs = SpillCosts(program, self.spiller.again)
+        self.bodies: dict[tuple[Block, int], Body] = {}
         self.known: dict[object, Scheduled] = {}
-        self.costs = SpillCosts(program)
-        self.crossing = frozenset().union(*live_out(program.blocks))
+        self.crossing = 0
+        for out in live_out(program.blocks):
+            self.crossing |= out
+        self.most = max(block.weight * len(block.insts) for block in program.blocks)
 
     def run(self) -> Allocation:
+        """First, blocks keep the order of their text until all values have a place."""
         spills: dict[int, int] = {}
         best: Allocation | None = None
         tries = 0
         thorough = False
         while True:
-            result, origins = self._attempt(spills, thorough)
+            result = self._attempt(spills, thorough)
             if isinstance(result, Allocation) and not thorough:
                 thorough = True
                 continue
@@ -70,7 +77,7 @@ class _Allocator:
                 crowds = [self._crowd(result.program)]
             else:
                 crowds = result.crowds
-            victims = self._victims(crowds, spills, origins)
+            victims = self._victims(crowds, spills)
             if not victims or (best is not None and tries > _TRIES):
                 break
             spills |= victims
@@ -78,18 +85,17 @@ class _Allocator:
             raise NotSelectableError("more values at once than registers")
         return best
 
-    def _victims(
-        self, crowds: Sequence[frozenset[int]], spills: Spills, origins: Mapping[int, int]
-    ) -> dict[int, int]:
+    def _victims(self, crowds: Sequence[int], spills: Spills) -> dict[int, int]:
         """One register of each crowd that has lost none yet, with how far it is to be spilled."""
         victims: dict[int, int] = {}
+        origins = self.spiller.origins
         for crowd in crowds:
-            candidates = {origins.get(register, register) for register in crowd}
+            candidates = {origins.get(register, register) for register in members(crowd)}
             if candidates & set(victims):
                 continue
             degrees = {r: self.costs.next_degree(r, spills) for r in candidates}
             found = [
-                (d[1] * (1 if r in self.crossing else _LOCAL), r, d[0])
+                (d[1] * (1 if self.crossing >> r & 1 else _LOCAL), r, d[0])
                 for r, d in degrees.items()
                 if d is not None
             ]
@@ -98,7 +104,7 @@ class _Allocator:
                 victims[victim] = distance
         return victims
 
-    def _crowd(self, program: Program) -> frozenset[int]:
+    def _crowd(self, program: Program) -> int:
         """What lives through the block that costs most."""
         blocks = program.blocks
         outs = live_out(blocks)
@@ -106,80 +112,93 @@ class _Allocator:
         at = weights.index(max(weights))
         return live_in(blocks[at], outs[at]) & outs[at]
 
-    def _attempt(
-        self, spills: Spills, thorough: bool
-    ) -> tuple[Allocation | _Failure, Mapping[int, int]]:
-        program, slots, origins = with_spills(self.program, spills)
+    def _attempt(self, spills: Spills, thorough: bool) -> Allocation | _Failure:
+        program, slots = self.spiller.rewritten(spills)
         outs = live_out(program.blocks)
         blocks: list[Block] = []
         cycles = 0
-        most = max(block.weight * len(block.insts) for block in program.blocks)
         for block, out in zip(program.blocks, outs, strict=True):
-            hot = block.weight * len(block.insts) * _COLD >= most
+            hot = block.weight * len(block.insts) * _COLD >= self.most
             found = self._schedule(block, out, thorough and hot)
             cycles += found.cycles * block.weight
-            blocks.append(replace(block, insts=list(found.insts)))
+            blocks.append(replace(block, insts=found.insts))
         program = replace(program, blocks=tuple(blocks))
-        colors = color(program)
+        colors = color(program, outs)
         if isinstance(colors, _Failure):
-            return colors, origins
-        return Allocation(program, colors, slots, cycles), origins
+            return colors
+        return Allocation(program, colors, slots, cycles)
 
-    def _schedule(self, block: Block, out: frozenset[int], thorough: bool) -> Scheduled:
+    def _schedule(self, block: Block, out: int, thorough: bool) -> Scheduled:
         """Remembered, since most blocks stay as they are from one attempt to the next."""
-        mentioned = {r for inst in block.insts for r in (*inst.uses, *inst.defs)}
-        limit = len(REGISTERS) - len(out - mentioned)
-        inside = out & mentioned
-        key = (tuple(block.insts), inside, limit, thorough)
+        inside = out & block.mentions
+        limit = len(REGISTERS) - (out & ~inside).bit_count()
+        key = (block, inside, limit if thorough else 0)
         if key not in self.known:
-            self.known[key] = schedule(block, inside, limit, self.pipeline, thorough=thorough)
+            if (block, inside) not in self.bodies:
+                self.bodies[block, inside] = Body(block, inside)
+            body = self.bodies[block, inside]
+            self.known[key] = schedule(body, limit, self.pipeline, thorough=thorough)
         return self.known[key]
 
 
-def color(program: Program) -> dict[int, int] | _Failure:
+def color(program: Program, outs: Sequence[int]) -> dict[int, int] | _Failure:
     """A real register for each virtual one, or who competes. Greedy in the order of the text,
     which is optimal for straight lines."""
-    neighbours, partners, order = _interference(program)
+    found = _interference(program, outs)
     colors: dict[int, int] = {}
-    crowds: list[frozenset[int]] = []
-    for register in sorted(order, key=lambda r: (r not in program.fixed, order[r])):
-        taken = {colors[n] for n in neighbours[register] if n in colors}
-        free = [c for c in REGISTERS if c not in taken]
+    holders = dict.fromkeys(REGISTERS, 0)  # by real register: who lives in it,
+    closed = dict.fromkeys(REGISTERS, 0)  # and who lives at the same time
+    crowds: list[int] = []
+    for register in sorted(found.order, key=lambda r: (r not in program.fixed, found.order[r])):
+        bit, neighbours = 1 << register, found.neighbours[register]
+        free = [c for c in REGISTERS if not (holders[c] & neighbours or closed[c] & bit)]
         if register in program.fixed:
             free = [c for c in free if c == program.fixed[register]]
-        wished = [colors[p] for p in partners.get(register, ()) if p in colors]
         if not free:
-            crowds.append(frozenset({register} | neighbours[register]))
+            crowds.append(found.crowd(register))
             continue
-        colors[register] = next((c for c in wished if c in free), free[0])
+        wished = [colors[p] for p in found.partners.get(register, ()) if p in colors]
+        taken = next((c for c in wished if c in free), free[0])
+        colors[register] = taken
+        holders[taken] |= bit
+        closed[taken] |= neighbours
     return _Failure(crowds) if crowds else colors
 
 
-def _interference(
-    program: Program,
-) -> tuple[dict[int, set[int]], dict[int, list[int]], dict[int, int]]:
-    """Who lives at the same time as whom, who is copied to whom, and the order of first writes."""
-    neighbours: dict[int, set[int]] = {}
-    partners: dict[int, list[int]] = {}
-    order: dict[int, int] = {}
-    count = 0
-    for block, out in zip(program.blocks, live_out(program.blocks), strict=True):
-        live = set(out)
+@dataclass
+class _Interference:
+    """``neighbours``: who lives where a register is written (of two, at least one knows the
+    other); ``partners``: who is copied to whom; ``order`` of first writes."""
+
+    neighbours: dict[int, int] = field(default_factory=dict)
+    partners: dict[int, list[int]] = field(default_factory=dict)
+    order: dict[int, int] = field(default_factory=dict)
+
+    def crowd(self, register: int) -> int:
+        """A register and all its neighbours."""
+        crowd = 1 << register | self.neighbours[register]
+        for other, those in self.neighbours.items():
+            crowd |= (those >> register & 1) << other
+        return crowd
+
+
+def _interference(program: Program, outs: Sequence[int]) -> _Interference:
+    found = _Interference()
+    neighbours = found.neighbours
+    for block, out in zip(program.blocks, outs, strict=True):
         for inst in block.insts:
             for register in real(inst.defs):
-                count += 1
-                order.setdefault(register, count)
+                found.order.setdefault(register, len(found.order))
+        live = out
         for inst in reversed(block.insts):
-            written = real(inst.defs)
-            copied = inst.uses[0] if inst.op == "mov" else None
-            for register in written:
-                others = (live | set(written)) - {register, copied}
-                neighbours.setdefault(register, set()).update(others)
-                for other in others:
-                    neighbours.setdefault(other, set()).add(register)
-            if copied is not None:
-                partners.setdefault(copied, []).append(written[0])
-                partners.setdefault(written[0], []).append(copied)
-            live -= set(inst.defs)
-            live |= set(real(inst.uses))
-    return neighbours, partners, order
+            writes = inst.writes
+            others = live | writes
+            if inst.op == "mov":
+                source, copy = inst.uses[0], inst.defs[0]
+                others &= ~(1 << source)
+                found.partners.setdefault(source, []).append(copy)
+                found.partners.setdefault(copy, []).append(source)
+            for register in members(writes):
+                neighbours[register] = neighbours.get(register, 0) | others & ~(1 << register)
+            live = live & ~writes | inst.reads
+    return found

@@ -16,24 +16,38 @@ CONSTANTS = ("movi", "mvni", "movw", "mov32")
 
 
 @dataclass
+class Draft:
+    """A block that is being written."""
+
+    label: str
+    weight: int = 1
+    comment: str = ""
+    insts: list[Inst] = field(default_factory=list)
+
+
+@dataclass
 class Builder:
     """``block`` takes the next instruction. ``known`` holds the constants at hand; ``preheader``
     is where those of an innermost loop go: a block and a position in it."""
 
     target: Target
-    blocks: list[Block] = field(default_factory=lambda: [Block("0")])
+    drafts: list[Draft] = field(default_factory=lambda: [Draft("0")])
     names: dict[int, str] = field(default_factory=dict)
     known: dict[int, int] = field(default_factory=dict)
-    preheader: tuple[Block, int] | None = None
+    preheader: tuple[Draft, int] | None = None
     registers: int = 0
 
     @property
-    def block(self) -> Block:
-        return self.blocks[-1]
+    def block(self) -> Draft:
+        return self.drafts[-1]
+
+    def blocks(self) -> tuple[Block, ...]:
+        """All that has been written."""
+        return tuple(Block(d.label, d.weight, tuple(d.insts), d.comment) for d in self.drafts)
 
     def begin(self, label: str, weight: int, comment: str = "") -> None:
         """Starts the next block."""
-        self.blocks.append(Block(label, weight, [], comment))
+        self.drafts.append(Draft(label, weight, comment))
         self.known = {}
 
     def new(self, name: str = "") -> int:

@@ -19,7 +19,7 @@ def coalesce(program: Program) -> Program:
     return replace(program, blocks=blocks)
 
 
-def _block(block: Block, out: frozenset[int], program: Program) -> Block:
+def _block(block: Block, out: int, program: Program) -> Block:
     insts = list(block.insts)
     at = 0
     while at < len(insts):
@@ -28,16 +28,16 @@ def _block(block: Block, out: frozenset[int], program: Program) -> Block:
             made = _made(insts, at, program)
             if made is not None:
                 to = {inst.uses[0]: inst.defs[0]}
-                between = [i.renamed(to, to) for i in insts[made:at]]
+                between = [i.renamed(to) for i in insts[made:at]]
                 insts[made : at + 1] = between
                 continue
         at += 1
-    return replace(block, insts=insts)
+    return replace(block, insts=tuple(insts))
 
 
-def _needed_behind(insts: list[Inst], at: int, out: frozenset[int]) -> bool:
-    source = insts[at].uses[0]
-    return source in out or any(source in i.uses or source in i.defs for i in insts[at + 1 :])
+def _needed_behind(insts: list[Inst], at: int, out: int) -> bool:
+    source = 1 << insts[at].uses[0]
+    return bool(source & out) or any(source & (i.reads | i.writes) for i in insts[at + 1 :])
 
 
 def _made(insts: list[Inst], at: int, program: Program) -> int | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from utvm.codegen.thumb.isa import offset_fits
-from utvm.codegen.thumb.machine import FLAGS, Block, Inst, Memory, Program, real
+from utvm.codegen.thumb.machine import FLAGS, Block, Inst, Memory, Program, mask, members, real
 
 
 def successors(blocks: Sequence[Block]) -> list[list[int]]:
@@ -28,38 +28,26 @@ def successors(blocks: Sequence[Block]) -> list[list[int]]:
     return result
 
 
-def live_out(blocks: Sequence[Block]) -> list[frozenset[int]]:
+def live_out(blocks: Sequence[Block]) -> list[int]:
     """The registers that are live at the end of each block."""
     follow = successors(blocks)
-    reads = [_upward(block.insts) for block in blocks]
-    writes = [{d for inst in block.insts for d in inst.defs} for block in blocks]
-    ins: list[frozenset[int]] = [frozenset() for _ in blocks]
-    outs = list(ins)
+    ins, outs = [0] * len(blocks), [0] * len(blocks)
     changed = True
     while changed:
         changed = False
         for at in reversed(range(len(blocks))):
-            outs[at] = frozenset().union(*(ins[to] for to in follow[at]))
-            new = frozenset(reads[at] | (outs[at] - writes[at]))
+            block, out = blocks[at], 0
+            for to in follow[at]:
+                out |= ins[to]
+            new = live_in(block, out)
             changed |= new != ins[at]
-            ins[at] = new
+            ins[at], outs[at] = new, out
     return outs
 
 
-def live_in(block: Block, out: frozenset[int]) -> frozenset[int]:
+def live_in(block: Block, out: int) -> int:
     """The registers that are live where a block begins."""
-    writes = {d for inst in block.insts for d in inst.defs}
-    return frozenset(_upward(block.insts) | (out - writes))
-
-
-def _upward(insts: Sequence[Inst]) -> set[int]:
-    """What is read before it is written here."""
-    read: set[int] = set()
-    written: set[int] = set()
-    for inst in insts:
-        read |= set(real(inst.uses)) - written
-        written |= set(inst.defs)
-    return read
+    return block.reads | (out & ~block.writes)
 
 
 def without_dead(program: Program) -> Program:
@@ -73,93 +61,101 @@ def without_dead(program: Program) -> Program:
         blocks = shorter
 
 
-def _live_part(block: Block, out: frozenset[int]) -> Block:
-    live = set(out)
+def _live_part(block: Block, out: int) -> Block:
+    live = out
     kept: list[Inst] = []
     for inst in reversed(block.insts):
-        effect = inst.target or inst.op in ("params", "cmp", "cmpi") or not inst.defs
-        if not effect and not any(d in live or d == FLAGS for d in inst.defs):
-            continue
-        live -= set(inst.defs)
-        live |= set(inst.uses)
-        kept.append(inst)
-    return replace(block, insts=kept[::-1])
+        effect = inst.target or inst.op == "params" or FLAGS in inst.defs or not inst.defs
+        if effect or inst.writes & live:
+            live = live & ~inst.writes | inst.reads
+            kept.append(inst)
+    return block if len(kept) == len(block.insts) else replace(block, insts=tuple(kept[::-1]))
 
 
 @dataclass(frozen=True)
 class Order:
-    """The dependences of a block: by instruction those that must come before and after it."""
+    """The dependences of a block: by instruction the set of those that must come before it."""
 
-    before: tuple[frozenset[int], ...]
-    after: tuple[tuple[int, ...], ...]
-    floating: frozenset[int]  # pointers whose accesses may pass their one addition
+    before: tuple[int, ...]
+    floating: int  # pointers whose accesses may pass their one addition
 
 
 def dependences(insts: Sequence[Inst]) -> Order:
     """What must come before what."""
     floating = _floating(insts)
-    before: list[set[int]] = [set() for _ in insts]
+    before = [0] * len(insts)
     writer: dict[int, int] = {}
     readers: dict[int, list[int]] = {}
-    loads: dict[str, list[int]] = {}
-    stores: dict[str, list[int]] = {}
+    accesses: dict[str, list[int]] = {}
     for at, inst in enumerate(insts):
+        first = 0
         for use in inst.uses:
             if use in writer and not _passes(insts[writer[use]], inst, use, floating):
-                before[at].add(writer[use])
+                first |= 1 << writer[use]
             readers.setdefault(use, []).append(at)
         for register in inst.defs:
-            earlier = (r for r in readers.get(register, ()) if r != at)
-            before[at] |= {r for r in earlier if not _passes(inst, insts[r], register, floating)}
-            if register in writer and writer[register] != at:
-                before[at].add(writer[register])
+            for reader in readers.get(register, ()):
+                if reader != at and not _passes(inst, insts[reader], register, floating):
+                    first |= 1 << reader
+            if register in writer:
+                first |= 1 << writer[register]
             writer[register] = at
-            readers[register] = [r for r in readers.get(register, ()) if r == at]
+            readers[register] = [at] if register in inst.uses else []
         if inst.memory is not None:
-            buffer = inst.memory.buffer
-            others = list(stores.get(buffer, ()))
-            if inst.op.startswith("str"):
-                others += loads.get(buffer, ())
-            before[at] |= {o for o in others if _conflict(insts[o], inst)}
-            (stores if inst.op.startswith("str") else loads).setdefault(buffer, []).append(at)
+            others = accesses.setdefault(inst.memory.buffer, [])
+            first |= sum(1 << other for other in others if _conflict(insts[other], inst))
+            others.append(at)
         if inst.target:
-            before[at] |= set(range(at))
-    for at, inst in enumerate(insts):
-        if inst.op == "params":
-            for later in range(at + 1, len(insts)):
-                before[later].add(at)
-    after: list[list[int]] = [[] for _ in insts]
-    for at, those in enumerate(before):
-        for other in those:
-            after[other].append(at)
-    return Order(tuple(map(frozenset, before)), tuple(map(tuple, after)), floating)
+            first |= (1 << at) - 1
+        before[at] = first
+    if insts and insts[0].op == "params":
+        before[1:] = [first | 1 for first in before[1:]]
+    return Order(tuple(before), floating)
 
 
-def _floating(insts: Sequence[Inst]) -> frozenset[int]:
+def _floating(insts: Sequence[Inst]) -> int:
     """Pointers that are written once in the block, by the addition of a constant, and otherwise
     only carry accesses whose immediates reach on both sides of it."""
-    written: dict[int, list[Inst]] = {}
+    steps = _steps(insts)
+    floating = mask(tuple(steps))
+    moved = 0
     for inst in insts:
-        for register in inst.defs:
-            written.setdefault(register, []).append(inst)
-    result = {r for r, by in written.items() if len(by) == 1 and _step(by[0], r) is not None}
-    moved: set[int] = set()
+        for register in members(inst.reads & floating):
+            if register in inst.defs:
+                moved |= 1 << register
+            elif not _reaches(inst, register, steps[register], bool(moved >> register & 1)):
+                floating &= ~(1 << register)
+    return floating
+
+
+def _reaches(inst: Inst, register: int, step: int, moved: bool) -> bool:
+    """Whether a use of a pointer may stand on either side of the pointer's addition; one that is no
+    access stays behind it."""
+    memory = inst.memory
+    if memory is None:
+        return moved
+    if (
+        inst.base != register
+        or memory.scale is not None
+        or (inst.stores and inst.uses[0] == register)
+    ):
+        return False
+    here = memory.offset + (step if moved else 0)
+    return offset_fits(here) and offset_fits(here - step)
+
+
+def _steps(insts: Sequence[Inst]) -> dict[int, int]:
+    """The registers that are written once, by the addition of a constant, and that constant."""
+    steps: dict[int, int] = {}
+    written = 0
     for inst in insts:
-        for register in result & set(inst.uses):
-            step = _step(written[register][0], register)
-            assert step is not None
-            if inst is written[register][0]:
-                moved.add(register)
-            elif inst.memory is None or inst.base != register or inst.memory.scale is not None:
-                if register not in moved or inst.memory is not None:
-                    result = result - {register}
-            elif register in inst.uses[: len(inst.uses) - 1] and inst.op.startswith("str"):
-                result = result - {register}
-            else:
-                here = inst.memory.offset + (step if register in moved else 0)
-                if not (offset_fits(here) and offset_fits(here - step)):
-                    result = result - {register}
-    return frozenset(result)
+        for register in real(inst.defs):
+            steps.pop(register, None)
+            step = _step(inst, register)
+            if step is not None and not written >> register & 1:
+                steps[register] = step
+        written |= inst.writes
+    return steps
 
 
 def _step(inst: Inst, register: int) -> int | None:
@@ -171,44 +167,42 @@ def _step(inst: Inst, register: int) -> int | None:
     return None
 
 
-def _passes(write: Inst, read: Inst, register: int, floating: frozenset[int]) -> bool:
+def _passes(write: Inst, read: Inst, register: int, floating: int) -> bool:
     """Whether an access and the addition to its pointer may change places."""
-    if register not in floating or _step(write, register) is None:
+    if register < 0 or not floating >> register & 1 or _step(write, register) is None:
         return False
     return read is not write and read.memory is not None and read.base == register
 
 
 def _conflict(first: Inst, second: Inst) -> bool:
-    """Whether two accesses to one buffer may touch the same bytes."""
+    """Whether two accesses to one buffer may touch the same bytes, and one of them writes."""
+    if not (first.stores or second.stores):
+        return False
     a, b = first.memory, second.memory
     assert a is not None and b is not None
-    return a.form != b.form or _overlap(a, b)
+    return (a.form is not b.form and a.form != b.form) or _overlap(a, b)
 
 
 def _overlap(a: Memory, b: Memory) -> bool:
     return a.place < b.place + b.size and b.place < a.place + a.size
 
 
-def settle(insts: Sequence[Inst], order: Sequence[int], floating: frozenset[int]) -> list[Inst]:
+def settle(insts: Sequence[Inst], order: Sequence[int], floating: int) -> list[Inst]:
     """The instructions in a new order, with the immediates of accesses that have passed the
     addition to their pointer corrected."""
-    moved_in: dict[int, int] = {}
-    for at, inst in enumerate(insts):
-        for register in floating & set(inst.defs):
-            moved_in[register] = at
+    adder = {r: at for at, i in enumerate(insts) for r in members(i.writes & floating)}
     place = {number: at for at, number in enumerate(order)}
     result: list[Inst] = []
     for number in order:
         inst = insts[number]
-        if inst.memory is not None and inst.base in moved_in:
-            writer = moved_in[inst.base]
-            step = _step(insts[writer], inst.base)
-            assert step is not None
+        writer = -1 if inst.memory is None else adder.get(inst.base, number)
+        if inst.memory is not None and writer != number:
             was, is_now = number > writer, place[number] > place[writer]
-            shift = (-step if is_now else 0) - (-step if was else 0)
-            if number != writer and shift:
-                memory = replace(inst.memory, offset=inst.memory.offset + shift)
-                inst = replace(inst, memory=memory)
+            if was != is_now:
+                step = _step(insts[writer], inst.base)
+                assert step is not None
+                offset = inst.memory.offset + (step if was else -step)
+                inst = replace(inst, memory=replace(inst.memory, offset=offset))
         result.append(inst)
     return result
 
@@ -216,7 +210,7 @@ def settle(insts: Sequence[Inst], order: Sequence[int], floating: frozenset[int]
 def with_post_index(insts: Sequence[Inst], limit: int) -> list[Inst]:
     """Additions to floating pointers done by an access that has no offset."""
     result = list(insts)
-    for register in sorted(_floating(insts)):
+    for register in members(_floating(insts)):
         adder = next(at for at, i in enumerate(result) if register in i.defs)
         step = _step(result[adder], register)
         assert step is not None
@@ -227,9 +221,7 @@ def with_post_index(insts: Sequence[Inst], limit: int) -> list[Inst]:
             if memory is None or inst.base != register:
                 continue
             zero = memory.offset + (step if at > adder else 0) == 0
-            alone = (
-                inst.uses.count(register) == 1 and len(inst.uses) - inst.op.startswith("str") == 1
-            )
+            alone = inst.uses.count(register) == 1 and len(inst.uses) - inst.stores == 1
             if zero and alone and memory.scale is None:
                 result = _merged(result, adder, at, register, step)
                 break

@@ -3,13 +3,15 @@
 A ``Program`` is a list of basic blocks in the order of their text. A virtual register is a whole
 number and a variable, not a value: it may be written many times, which is what accumulators and
 walking pointers are. ``FLAGS`` and ``SP`` stand for themselves in operand lists and are never
-allocated. Only the last instruction of a block may branch.
+allocated. Only the last instruction of a block may branch. Sets of virtual registers are whole
+numbers, a bit for each (``mask``). Instructions and blocks are equal if they are the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 FLAGS = -1
 SP = -2
@@ -38,7 +40,7 @@ class Memory:
     area: str = ""  # 'spill' or 'argument' behind SP
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Inst:
     """One instruction. ``uses`` are in the order of the op's roles (isa.py).
 
@@ -61,26 +63,66 @@ class Inst:
     def base(self) -> int:
         """The register that the address of an access begins with."""
         assert self.memory is not None
-        return self.uses[1] if self.op.startswith("str") else self.uses[0]
+        return self.uses[1] if self.stores else self.uses[0]
 
-    def renamed(self, defs: Mapping[int, int], uses: Mapping[int, int]) -> Inst:
+    @cached_property
+    def stores(self) -> bool:
+        """Whether it writes to memory."""
+        return self.op.startswith("str")
+
+    @cached_property
+    def reads(self) -> int:
+        """The virtual registers that are used."""
+        return mask(self.uses)
+
+    @cached_property
+    def writes(self) -> int:
+        """The virtual registers that are written."""
+        return mask(self.defs)
+
+    def renamed(self, to: Mapping[int, int]) -> Inst:
         """The same on other registers."""
         return replace(
             self,
-            defs=tuple(defs.get(r, r) for r in self.defs),
-            uses=tuple(uses.get(r, r) for r in self.uses),
+            defs=tuple(to.get(r, r) for r in self.defs),
+            uses=tuple(to.get(r, r) for r in self.uses),
         )
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Block:
     """A straight line. ``weight`` is how often it runs when the function is called once, as far as
     that is known; ``comment`` heads it in the text."""
 
     label: str
-    weight: int = 1
-    insts: list[Inst] = field(default_factory=list)
+    weight: int
+    insts: tuple[Inst, ...]
     comment: str = ""
+
+    @cached_property
+    def reads(self) -> int:
+        """The registers that are read before they are written here."""
+        read = written = 0
+        for inst in self.insts:
+            read |= inst.reads & ~written
+            written |= inst.writes
+        return read
+
+    @cached_property
+    def writes(self) -> int:
+        """The registers that are written."""
+        written = 0
+        for inst in self.insts:
+            written |= inst.writes
+        return written
+
+    @cached_property
+    def mentions(self) -> int:
+        """The registers that are read or written."""
+        read = 0
+        for inst in self.insts:
+            read |= inst.reads
+        return read | self.writes
 
     @property
     def target(self) -> str:
@@ -105,3 +147,20 @@ class Program:
 def real(registers: tuple[int, ...]) -> tuple[int, ...]:
     """The virtual registers among operands."""
     return tuple(r for r in registers if r >= 0)
+
+
+def mask(registers: tuple[int, ...]) -> int:
+    """The set of the virtual registers among operands."""
+    bits = 0
+    for register in registers:
+        if register >= 0:
+            bits |= 1 << register
+    return bits
+
+
+def members(bits: int) -> Iterator[int]:
+    """The elements of a set, in ascending order."""
+    while bits:
+        low = bits & -bits
+        yield low.bit_length() - 1
+        bits ^= low

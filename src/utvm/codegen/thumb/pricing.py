@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from utvm.codegen.thumb.isa import (
     ALU,
@@ -31,8 +31,10 @@ from utvm.codegen.thumb.machine import Block, Inst
 from utvm.target.pipeline import Pipeline
 
 _LOADS = (LOAD, NARROW)
+_MEMORY = (*_LOADS, STORE)
 _OLDER_ONLY = (EXTEND, SATURATE)
 OTHER = "other"
+_NEVER = -9  # a cycle before all others
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,41 @@ class Part:
     bank: int | None = None
     branches: bool = False
     scaled: bool = False
+
+    @cached_property
+    def accesses(self) -> bool:
+        """Whether it loads or stores."""
+        return self.kind in _MEMORY
+
+    @cached_property
+    def needs(self) -> tuple[tuple[int, int], ...]:
+        """For a dual-issue core: by operand its time (``_early`` or ``_late`` of the register) and
+        how many cycles behind that the instruction may issue."""
+        plain = _late if self.kind == MULTIPLY else _early
+        return (
+            *((_early(r), 1) for r in self.address),
+            *((_late(r), 1) for r in self.shifted),
+            *((plain(r), 0) for r in self.sources),
+            *((_early(r), -1) for r in self.accumulator),
+            *((_early(r), -2) for r in self.data),
+        )
+
+    @cached_property
+    def shape(self) -> tuple[object, ...]:
+        """All that decides which parts may issue beside it."""
+        base = self.address[:1] if self.kind in _LOADS else ()
+        bank = self.bank & 4 if base and self.bank is not None else None
+        return self.kind, bool(self.shifted), self.branches, base, bank
+
+
+def _early(register: int) -> int:
+    """When a late ALU may use a register, as a key."""
+    return 2 * register
+
+
+def _late(register: int) -> int:
+    """When a multiplier or a shifter may, as a key."""
+    return 2 * register + 1
 
 
 @lru_cache(maxsize=1 << 14)
@@ -72,7 +109,7 @@ def parts_of(inst: Inst) -> tuple[Part, ...]:
         shifted=tuple(by_role.get("shifted", ())),
         accumulator=tuple(by_role.get("accumulator", ())),
         data=tuple(by_role.get("data", ())),
-        bank=memory.offset if memory is not None and memory.scale is None else None,
+        bank=memory.place if memory is not None and memory.scale is None else None,
         branches=kind == BRANCH,
         scaled=memory is not None and memory.scale is not None,
     )
@@ -110,7 +147,8 @@ class Timeline:
 
 
 class SingleIssue(Timeline):
-    """One instruction a cycle; loads overlap with the access behind them."""
+    """One instruction a cycle; loads overlap with the access behind them. ``loaded`` and
+    ``computed`` is what the instruction before has written."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__(pipeline)
@@ -118,11 +156,10 @@ class SingleIssue(Timeline):
         self.computed: tuple[int, ...] = ()
 
     def wait(self, part: Part) -> int:
-        return 2 * self._cost(part)
+        return 2 * self._cost(part) if part.accesses else 2
 
     def _cost(self, part: Part) -> int:
-        if part.kind not in (*_LOADS, STORE):
-            return 1
+        """The cycles of an access."""
         late = any(register in self.computed for register in part.address)
         wait = self.pipeline.address_cycles if late else 0
         if part.kind == STORE and not part.scaled:
@@ -132,10 +169,14 @@ class SingleIssue(Timeline):
         return cycles + wait
 
     def issue(self, part: Part) -> None:
-        self.now += self._cost(part)
-        self.loaded = part.defs if part.kind in _LOADS else ()
-        computes = part.kind not in (*_LOADS, STORE, BRANCH, OTHER)
-        self.computed = part.defs if computes else ()
+        if part.accesses:
+            self.now += self._cost(part)
+            self.loaded = part.defs if part.kind != STORE else ()
+            self.computed = ()
+            return
+        self.now += 1
+        self.loaded = ()
+        self.computed = part.defs if part.kind not in (BRANCH, OTHER) else ()
 
     def close(self) -> None:
         self.now += self.pipeline.branch_cycles - 1
@@ -143,14 +184,13 @@ class SingleIssue(Timeline):
 
 
 class DualIssue(Timeline):
-    """Two instructions a cycle, in order. ``ready``: when a late ALU may use a register; ``late``:
-    when a multiplier or a shifter may."""
+    """Two instructions a cycle, in order. ``times``: when registers may be used (``_early``,
+    ``_late``); ``older``: what issued alone so far in the present cycle."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         super().__init__(pipeline)
         self.older: Part | None = None
-        self.ready: dict[int, int] = {}
-        self.late: dict[int, int] = {}
+        self.times: dict[int, int] = {}
         self.latencies = {
             LOAD: pipeline.load_latency,
             NARROW: pipeline.narrow_load_latency,
@@ -159,15 +199,20 @@ class DualIssue(Timeline):
         }
 
     def wait(self, part: Part) -> int:
-        earliest = self._earliest(part)
-        if self.older is not None and earliest <= self.now and _pairs(self.older, part):
+        return self.wait_from(self.earliest(part), part)
+
+    def wait_from(self, earliest: int, part: Part) -> int:
+        """``wait`` of a part whose operands are there in cycle ``earliest``."""
+        if self.older is None:
+            return 2 * max(earliest - self.now, 0) + 2
+        if earliest <= self.now and pairs(self.older, part):
             return 1
-        return 2 * (max(earliest - self.now, 1 if self.older is not None else 0)) + 2
+        return 2 * max(earliest - self.now, 1) + 2
 
     def issue(self, part: Part) -> None:
-        earliest = self._earliest(part)
+        earliest = self.earliest(part)
         if self.older is not None:
-            if earliest <= self.now and _pairs(self.older, part):
+            if earliest <= self.now and pairs(self.older, part):
                 self._retire(part, older=False)
                 self.now += 1
                 self.older = None
@@ -182,52 +227,50 @@ class DualIssue(Timeline):
             self.now += 1
             self.older = None
 
-    def _earliest(self, part: Part) -> int:
-        plain = self.late if part.kind == MULTIPLY else self.ready
-        return max(
-            _latest(self.ready, part.address) + 1,
-            _latest(self.late, part.shifted) + 1,
-            _latest(plain, part.sources),
-            _latest(self.ready, part.accumulator) - 1,
-            _latest(self.ready, part.data) - 2,
-            0,
-        )
+    def earliest(self, part: Part) -> int:
+        """The first cycle in which all operands are there in time."""
+        times, earliest = self.times, 0
+        for key, cycles in part.needs:
+            there = times.get(key, _NEVER) + cycles
+            if there > earliest:
+                earliest = there
+        return earliest
 
     def _retire(self, part: Part, older: bool) -> None:
+        times = self.times
         done = self.now + self.latencies.get(part.kind, 1)
         late = done
         if part.kind == LOAD:
             late = self.now + self.pipeline.multiplicand_load_latency
-        elif older and part.kind == SIMPLE and _latest(self.ready, part.sources) < self.now:
+        elif older and part.kind == SIMPLE and self._waits(part):
             done = late = self.now
         for register in part.defs:
-            self.ready[register], self.late[register] = done, late
+            times[_early(register)], times[_late(register)] = done, late
         if part.moved is not None:
-            self.ready[part.moved] = self.late[part.moved] = self.now
+            times[_early(part.moved)] = times[_late(part.moved)] = self.now
+
+    def _waits(self, part: Part) -> bool:
+        """Whether all sources were there a cycle before."""
+        return all(self.times.get(_early(r), _NEVER) < self.now for r in part.sources)
 
 
-def _latest(ready: dict[int, int], registers: tuple[int, ...]) -> int:
-    latest = -9
-    for register in registers:
-        latest = max(latest, ready.get(register, -9))
-    return latest
-
-
-def _pairs(older: Part, younger: Part) -> bool:
+def pairs(older: Part, younger: Part) -> bool:
     """Whether two instructions may issue together, operands apart."""
-    if younger.kind in _OLDER_ONLY:
+    return _pair(older.shape, younger.shape)
+
+
+@lru_cache(maxsize=1 << 14)
+def _pair(older: tuple[object, ...], younger: tuple[object, ...]) -> bool:
+    kind, shifts, branches, base, bank = older
+    second, shifts_too, branches_too, other_base, other_bank = younger
+    if second in _OLDER_ONLY:
         return False
-    kinds = (older.kind, younger.kind)
-    if sum(kind in (MULTIPLY, STORE) for kind in kinds) > 1:
+    if kind in (MULTIPLY, STORE) and second in (MULTIPLY, STORE):
         return False
-    if (older.branches and younger.branches) or (older.shifted and younger.shifted):
+    if (branches and branches_too) or (shifts and shifts_too):
         return False
-    if all(kind in _LOADS for kind in kinds):
-        if older.address[:1] != younger.address[:1]:
-            return True
-        if older.bank is None or younger.bank is None:
-            return False
-        return bool((older.bank ^ younger.bank) & 4)
+    if kind in _LOADS and second in _LOADS and base == other_base:
+        return bank is not None and other_bank is not None and bank != other_bank
     return True
 
 

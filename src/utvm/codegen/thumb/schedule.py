@@ -1,28 +1,26 @@
 """List scheduling of one block under a limit of registers.
 
-In: a block's instructions, what is live behind it, a limit. Out: the cheapest order found and the
-most registers it needs at once. Several greedy strategies are tried and each result is priced on
-the pipeline: how many loads are grouped before arithmetic goes on (a single-issue core overlaps
-neighbouring loads, a dual-issue core pairs each with arithmetic), and how many registers are kept
-free for intermediate results. Loads never overtake each other: so the operands that the oldest
-arithmetic waits for are always first. Nothing takes a register that what stands before it in the
-text needs, so that no choice runs into a dead end.
+In: a prepared block and a limit. Out: the cheapest order found and the most registers it needs at
+once. Several greedy strategies are tried, each walks the pipeline as it goes: how many loads are
+grouped before arithmetic goes on (a single-issue core overlaps neighbouring loads, a dual-issue
+core pairs each with arithmetic), and how many registers are kept free for intermediate results.
+Loads never overtake each other: so the operands that the oldest arithmetic waits for are always
+first. Nothing takes a register that what stands before it in the text needs, so that no choice
+runs into a dead end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from utvm.codegen.thumb.builder import CONSTANTS
-from utvm.codegen.thumb.flow import dependences, live_in, settle, with_post_index
-from utvm.codegen.thumb.isa import POST_LIMIT
-from utvm.codegen.thumb.machine import Block, Inst, real
-from utvm.codegen.thumb.pricing import is_load, parts_of, price, timeline
+from utvm.codegen.thumb.body import Body
+from utvm.codegen.thumb.flow import settle
+from utvm.codegen.thumb.machine import Inst
+from utvm.codegen.thumb.pricing import DualIssue, timeline
 from utvm.target.pipeline import Pipeline
 
-_SHORT_BLOCK = 60  # instructions; longer blocks are tried with fewer strategies
-_LONG_BLOCK = 400
+_LONG_BLOCK = 400  # instructions; longer blocks are tried with fewer strategies
+_UNBOUNDED = 1 << 60
 
 
 @dataclass(frozen=True)
@@ -44,236 +42,242 @@ class Strategy:
     critical: bool = False
 
 
-def schedule(
-    block: Block, out: frozenset[int], limit: int, pipeline: Pipeline, *, thorough: bool = True
-) -> Scheduled:
+def schedule(body: Body, limit: int, pipeline: Pipeline, *, thorough: bool = True) -> Scheduled:
     """The best order of a block that is found; above ``limit`` only where none keeps to it.
 
     Registers that live through the block unmentioned must not be in ``out``. Without ``thorough``
-    only the order of the text and two strategies are tried.
+    the order stays that of the text.
     """
-    body = _Body(_prepared(block.insts, out), out, live_in(block, out))
-    found = _priced(block, body, list(range(len(body.insts))), pipeline)
-    best, seen = found, {tuple(range(len(body.insts)))}
+    best: _Run = _Run(body, limit, pipeline, _UNBOUNDED)
+    best.run()
+    runner = _SingleRun if pipeline.width == 1 else _DualRun
     strategies = _strategies(pipeline, len(body.insts))
-    for strategy in strategies if thorough else strategies[:2]:
-        order = _List(body, limit, pipeline, strategy).run()
-        if tuple(order) in seen:
-            continue
-        seen.add(tuple(order))
-        found = _priced(block, body, order, pipeline)
-        if _rank(found, limit) < _rank(best, limit):
-            best = found
-    return best
+    for strategy in strategies if thorough else strategies[:1]:
+        bound = best.cycles if best.pressure <= limit else _UNBOUNDED
+        run = runner(body, limit, pipeline, bound, strategy)
+        if run.run() and run.rank() < best.rank():
+            best = run
+    insts = settle(body.insts, best.order, body.floating)
+    return Scheduled(tuple(insts), best.cycles, best.pressure)
 
 
-def _priced(block: Block, body: _Body, order: list[int], pipeline: Pipeline) -> Scheduled:
-    result = settle(body.insts, order, body.order.floating)
-    cycles = price(block, result, pipeline)
-    return Scheduled(tuple(result), cycles, pressure(result, body.out))
+_SINGLE = (Strategy(4, 0), Strategy(6, 0), Strategy(3, 0), Strategy(4, 1))
+_DUAL = (Strategy(1, 0), Strategy(1, 0, True), Strategy(1, 2, True), Strategy(1, 1, True))
 
 
-def _rank(found: Scheduled, limit: int) -> tuple[int, int, int]:
-    return max(0, found.pressure - limit), found.cycles, found.pressure
-
-
-def _prepared(insts: Sequence[Inst], out: frozenset[int]) -> list[Inst]:
-    """Accesses move their pointers where they can; what only serves a later instruction of the
-    block stands right before the first that needs it, so that the order of the text keeps few
-    values."""
-    merged = with_post_index(insts, POST_LIMIT)
-    order = dependences(merged)
-    writers: dict[int, int] = {}
-    for inst in merged:
-        for register in inst.defs:
-            writers[register] = writers.get(register, 0) + 1
-    serves = [
-        bool(inst.defs) and all(writers[d] == 1 and d not in out for d in inst.defs)
-        for inst in merged
-    ]
-    result: list[int] = []
-    done: set[int] = set()
-
-    def place(at: int) -> None:
-        for earlier in sorted(order.before[at] - done):
-            if earlier not in done:
-                place(earlier)
-        done.add(at)
-        result.append(at)
-
-    for at in range(len(merged)):
-        wanted = not serves[at] or not order.after[at]
-        if wanted and at not in done:
-            place(at)
-    return settle(merged, result, order.floating)
-
-
-def _strategies(pipeline: Pipeline, count: int) -> list[Strategy]:
-    if pipeline.width == 1:
-        found = [Strategy(group, 0) for group in (4, 2, 3, 6, 1)]
-        found += [Strategy(4, 1)]
-    else:
-        found = [Strategy(1, reserve) for reserve in (0, 1, 2)]
-    if count <= _SHORT_BLOCK or pipeline.width == 2:
-        found += [replace(strategy, critical=True) for strategy in found]
+def _strategies(pipeline: Pipeline, count: int) -> tuple[Strategy, ...]:
+    """Those that are worth their time; the first is the best most of the time."""
+    found = _SINGLE if pipeline.width == 1 else _DUAL
     return found if count <= _LONG_BLOCK else found[:2]
 
 
-def pressure(insts: Sequence[Inst], out: frozenset[int]) -> int:
-    """The most registers that are live at once."""
-    live = set(out)
-    most = len(live)
-    for inst in reversed(insts):
-        live.update(real(inst.defs))
-        most = max(most, len(live))
-        live.difference_update(inst.defs)
-        live.update(real(inst.uses))
-    return max(most, len(live))
+class _Run:
+    """One way through a block, here in the order of the text. ``live`` registers are ``count``;
+    ``left`` tells how often each is still to be mentioned, and ``growth`` by how many registers
+    each instruction would make more live. ``rest`` is the least that the remaining instructions
+    cost: a run that can't be cheaper than ``bound`` is given up."""
 
-
-class _Body:
-    """What every run needs to know of a block: by instruction its registers and its parts."""
-
-    def __init__(self, insts: list[Inst], out: frozenset[int], entry: frozenset[int]) -> None:
-        self.insts, self.out, self.entry = insts, out, entry
-        self.order = dependences(insts)
-        self.loads = [is_load(inst) or _is_constant(inst) for inst in insts]
-        self.parts = [parts_of(inst) for inst in insts]
-        self.written = [real(inst.defs) for inst in insts]
-        self.touched = [tuple({*real(i.uses), *real(i.defs)}) for i in insts]
-        self.multiplies = [inst.op.startswith("sm") for inst in insts]
-        self.mentions: dict[int, int] = {}
-        for registers in self.touched:
-            for register in registers:
-                self.mentions[register] = self.mentions.get(register, 0) + 1
-        self.mentions |= {r: 1 << 30 for r in out if r in self.mentions}
-
-    def depths(self) -> list[int]:
-        """How many instructions must follow each, at least."""
-        depth = [0] * len(self.insts)
-        for at in reversed(range(len(self.insts))):
-            weight = 3 if self.loads[at] else 1
-            depth[at] = weight + max((depth[n] for n in self.order.after[at]), default=0)
-        return depth
-
-
-def _is_constant(inst: Inst) -> bool:
-    return inst.op in CONSTANTS
-
-
-class _List:
-    """One greedy run. Constants count as loads: both are made no sooner than their turn comes."""
-
-    def __init__(self, body: _Body, limit: int, pipeline: Pipeline, strategy: Strategy) -> None:
-        self.body, self.limit, self.strategy = body, limit, strategy
-        self.single = pipeline.width == 1
+    def __init__(self, body: Body, limit: int, pipeline: Pipeline, bound: int) -> None:
+        self.body, self.limit, self.bound = body, limit, bound
+        self.width = pipeline.width
         self.line = timeline(pipeline)
-        self.waiting = [len(before) for before in body.order.before]
-        self.ready = [at for at, count in enumerate(self.waiting) if count == 0]
-        self.loads = [at for at, load in enumerate(body.loads) if load]
-        self.live = set(body.entry)
-        self.mentions = dict(body.mentions)
-        self.text = list(range(len(body.insts)))
-        self.depth = body.depths() if strategy.critical else [0] * len(body.insts)
-        self.loading = False
+        self.waiting = list(body.waiting)
+        self.ready = [at for at, count in enumerate(body.waiting) if count == 0]
+        self.issued = [False] * len(body.insts)
+        self.first = 0  # the first instruction of the text that has not issued
+        self.live, self.left, self.growth = list(body.entry), list(body.left), list(body.growth)
+        self.count = sum(self.live)
+        self.rest = body.least
+        self.order: list[int] = []
+        self.cycles = 0
+        self.pressure = self.count
 
-    def run(self) -> list[int]:
-        result: list[int] = []
-        while self.ready:
-            at = self._choose()
-            self._issue(at)
-            result.append(at)
-        assert len(result) == len(self.body.insts), "dependences form a cycle"
-        return result
+    def rank(self) -> tuple[int, int, int]:
+        """Less is better."""
+        return max(0, self.pressure - self.limit), self.cycles, self.pressure
 
-    def _issue(self, at: int) -> None:
-        body = self.body
-        self.ready.remove(at)
-        self.text.remove(at)
-        for part in body.parts[at]:
-            self.line.issue(part)
-        for following in body.order.after[at]:
-            self.waiting[following] -= 1
-            if self.waiting[following] == 0:
-                self.ready.append(following)
-        self.loading = is_load(body.insts[at])
-        if body.loads[at]:
-            self.loads.remove(at)
-        self.live.update(body.written[at])
-        for register in body.touched[at]:
-            self.mentions[register] -= 1
-            if self.mentions[register] == 0:
-                self.live.discard(register)
+    def run(self) -> bool:
+        """Whether the run has come to its end."""
+        line, total = self.line, len(self.body.insts)
+        while len(self.order) < total:
+            if line.now + self.rest // self.width >= self.bound:
+                return False
+            self._issue(self._choose())
+        if self.body.block.target:
+            line.close()
+        self.cycles = line.now
+        if self.width == 2 and self.body.block.loops:
+            self._repeat()
+        return True
 
-    def _growth(self, at: int) -> int:
-        """By how many registers an instruction makes more live."""
-        growth = 0
-        for register in self.body.written[at]:
-            growth += register not in self.live
-        for register in self.body.touched[at]:
-            growth -= self.mentions[register] == 1
-        return growth
+    def _repeat(self) -> None:
+        """Prices a loop in its steady state."""
+        parts = [part for at in self.order for part in self.body.parts[at]]
+        for _ in range(2):
+            before = self.line.now
+            for part in parts:
+                self.line.issue(part)
+            self.line.close()
+            self.cycles = self.line.now - before
 
     def _choose(self) -> int:
-        room = self.limit - len(self.live)
-        loads, others = self._fitting(room)
-        if self.single:
-            return self._choose_single(room, loads, others)
-        return min(loads + others, key=self._key, default=self.text[0])
+        return self.first
 
-    def _fitting(self, room: int) -> tuple[list[int], list[int]]:
-        """The ready instructions that there are registers for: the next load, and the others."""
-        loads: list[int] = []
-        others: list[int] = []
-        for at in self.ready:
-            if self.body.loads[at] and at != self.loads[0]:
-                continue
-            growth = self._growth(at)
-            if growth > 0 and not self._affordable(at, growth, room):
-                continue
-            (loads if self.body.loads[at] else others).append(at)
-        return loads, others
+    def _issue(self, at: int) -> None:
+        body, waiting = self.body, self.waiting
+        self.order.append(at)
+        self.issued[at] = True
+        while self.first < len(self.issued) and self.issued[self.first]:
+            self.first += 1
+        self.ready.remove(at)
+        for part in body.parts[at]:
+            self.line.issue(part)
+            self.rest -= 1
+        for following in body.after[at]:
+            waiting[following] -= 1
+            if waiting[following] == 0:
+                self._ready(following)
+        self._hold(at)
 
-    def _affordable(self, at: int, growth: int, room: int) -> bool:
+    def _ready(self, at: int) -> None:
+        self.ready.append(at)
+
+    def _hold(self, at: int) -> None:
+        """Notes which registers are live behind an instruction."""
+        body, left, growth, dead = self.body, self.left, self.growth, 0
+        for register in body.written[at]:
+            if not self.live[register]:
+                self.live[register] = True
+                self.count += 1
+                for writer in body.writers[register]:
+                    growth[writer] -= 1
+        for register in body.touched[at]:
+            left[register] -= 1
+            if left[register] == 0:
+                self.live[register] = False
+                self.count -= 1
+                dead += register in body.written[at]
+            elif left[register] == 1:
+                last = next(m for m in body.mentions[register] if not self.issued[m])
+                growth[last] -= 1
+        self.pressure = max(self.pressure, self.count + dead)
+
+    def _affordable(self, at: int, reserve: int) -> bool:
         """Whether there are registers for ``at`` and, behind it, for all that stands before it in
         the text, in that order."""
-        first = self.text[0]
-        if growth + (0 if at == first else self.strategy.reserve) > room:
+        room, used = self.limit - self.count, self.growth[at]
+        if used <= 0:
+            return True
+        if used + (0 if at == self.first else reserve) > room:
             return False
-        used = growth
-        made: set[int] = set(self.body.written[at])
-        gone: dict[int, int] = {}
-        for register in self.body.touched[at]:
-            gone[register] = 1
-        for earlier in self.text:
-            if earlier >= at:
-                return True
-            for register in self.body.written[earlier]:
-                if register not in self.live and register not in made:
+        body, issued, live = self.body, self.issued, self.live
+        made = set(body.written[at])
+        gone = dict.fromkeys(body.touched[at], 1)
+        for earlier in range(self.first, at):
+            if issued[earlier]:
+                continue
+            for register in body.written[earlier]:
+                if not live[register] and register not in made:
                     made.add(register)
                     used += 1
             if used > room:
                 return False
-            for register in self.body.touched[earlier]:
+            for register in body.touched[earlier]:
                 gone[register] = gone.get(register, 0) + 1
-                used -= self.mentions[register] == gone[register]
+                used -= self.left[register] == gone[register]
         return True
 
-    def _choose_single(self, room: int, loads: list[int], others: list[int]) -> int:
-        """Loads in groups, arithmetic in between."""
-        wanted = self.strategy.group + self.strategy.reserve
-        if loads and (self.loading or not others or room >= wanted):
-            return loads[0]
-        if others:
-            return min(others, key=self._key)
-        return loads[0] if loads else self.text[0]
 
-    def _key(self, at: int) -> tuple[int, int, int, int]:
+class _Greedy(_Run):
+    """Chooses among the ready instructions that there are registers for. Constants count as loads:
+    both are made no sooner than their turn comes."""
+
+    def __init__(
+        self, body: Body, limit: int, pipeline: Pipeline, bound: int, strategy: Strategy
+    ) -> None:
+        super().__init__(body, limit, pipeline, bound)
+        self.strategy = strategy
+        self.depth = body.depths() if strategy.critical else [0] * len(body.insts)
+        self.turn = [at for at, ordered in enumerate(body.ordered) if ordered]
+        self.next = 0  # the place in ``turn``
+
+    def _issue(self, at: int) -> None:
+        super()._issue(at)
+        self.next += self.body.ordered[at]
+
+
+class _SingleRun(_Greedy):
+    """Loads in groups, arithmetic in between."""
+
+    def _choose(self) -> int:
+        body, reserve = self.body, self.strategy.reserve
+        load = self.turn[self.next] if self.next < len(self.turn) else -1
+        if load >= 0 and self.waiting[load]:
+            load = -1
+        grouped = bool(self.order) and body.loads[self.order[-1]]
+        if grouped or self.limit - self.count >= self.strategy.group + reserve:
+            if load >= 0 and self._affordable(load, reserve):
+                return load
+            load = -1
+        other = self._other()
+        if other >= 0:
+            return other
+        return load if load >= 0 and self._affordable(load, reserve) else self.first
+
+    def _other(self) -> int:
+        """The best of the rest, -1 where there is none."""
+        body, line, best, found = self.body, self.line, (_UNBOUNDED, 0, 0, 0), -1
+        for at in self.ready:
+            if body.ordered[at]:
+                continue
+            parts = body.parts[at]
+            wait = line.wait(parts[0]) if parts else 0
+            key = (wait, -self.depth[at], min(self.growth[at], 0), at)
+            if key < best and self._affordable(at, self.strategy.reserve):
+                best, found = key, at
+        return found
+
+
+class _DualRun(_Greedy):
+    """What can issue soonest, multiplications first, so that loads come to stand beside them.
+    ``earliest``: when the operands of a ready instruction are there."""
+
+    line: DualIssue
+
+    def __init__(
+        self, body: Body, limit: int, pipeline: Pipeline, bound: int, strategy: Strategy
+    ) -> None:
+        super().__init__(body, limit, pipeline, bound, strategy)
+        self.earliest = [0] * len(body.insts)
+        critical, multiplies, ordered = strategy.critical, body.multiplies, body.ordered
+        self.rank_of = [
+            -self.depth[at] if critical else 0 if multiplies[at] else 2 if ordered[at] else 1
+            for at in range(len(body.insts))
+        ]
+
+    def _ready(self, at: int) -> None:
+        self.ready.append(at)
+        self._expect(at)
+
+    def _expect(self, at: int) -> None:
         parts = self.body.parts[at]
-        wait = self.line.wait(parts[0]) if parts else 0
-        if self.single:
-            return wait, -self.depth[at], min(self._growth(at), 0), at
-        if self.strategy.critical:
-            return wait, -self.depth[at], 0, at
-        kind = 0 if self.body.multiplies[at] else 2 if self.body.loads[at] else 1
-        return wait, kind, 0, at
+        self.earliest[at] = self.line.earliest(parts[0]) if parts else 0
+
+    def _issue(self, at: int) -> None:
+        super()._issue(at)
+        if self.body.moves[at]:
+            for waiting in self.ready:
+                self._expect(waiting)
+
+    def _choose(self) -> int:
+        body, line, best, found = self.body, self.line, (_UNBOUNDED, 0, 0), -1
+        load = self.turn[self.next] if self.next < len(self.turn) else -1
+        for at in self.ready:
+            if body.ordered[at] and at != load:
+                continue
+            parts = body.parts[at]
+            wait = line.wait_from(self.earliest[at], parts[0]) if parts else 0
+            key = (wait, self.rank_of[at], at)
+            if key < best and self._affordable(at, self.strategy.reserve):
+                best, found = key, at
+        return found if found >= 0 else self.first

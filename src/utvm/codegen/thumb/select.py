@@ -66,7 +66,7 @@ class _Selector:
         self.variables.update(scalars)
         self.addresses.enter(parameters)
         self._body(self.nest.body, 1)
-        return Program(tuple(builder.blocks), fixed, builder.names)
+        return Program(builder.blocks(), fixed, builder.names)
 
     def _needed(self) -> set[str]:
         """The variables whose values are needed in registers, not only in addresses."""

@@ -9,12 +9,12 @@ arguments on the stack and constant memory are read where they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from utvm.codegen.thumb.builder import CONSTANTS
 from utvm.codegen.thumb.flow import live_out
-from utvm.codegen.thumb.machine import SP, Block, Inst, Memory, Program, real
+from utvm.codegen.thumb.machine import SP, Block, Inst, Memory, Program, mask, members, real
 
 DEGREES = (1 << 30, 24, 0)
 Spills = Mapping[int, int]
@@ -32,18 +32,18 @@ class _Mention:
 
 class SpillCosts:
     """What each register costs on the stack, by degree: the loads and stores that it adds, as often
-    as they run."""
+    as they run. ``again``: the registers that can be made again."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, again: Mapping[int, Inst]) -> None:
         self._mentions: dict[int, dict[int, list[_Mention]]] = {}
         self._weights = [block.weight for block in program.blocks]
         self._outs = live_out(program.blocks)
         self._made: dict[int, int] = {}
-        again = _remakable_registers(program)
+        self._costs: dict[tuple[int, int], int] = {}
         for number, block in enumerate(program.blocks):
             for at, inst in enumerate(block.insts):
                 self._made |= {d: 2 * block.weight for d in inst.defs if d in again}
-                for register in {*real(inst.uses), *real(inst.defs)}:
+                for register in members(inst.reads | inst.writes):
                     writes = register in inst.defs and register not in again
                     mention = _Mention(at, register in inst.uses, writes)
                     if inst.op != "params" and (mention.reads or mention.writes):
@@ -52,10 +52,14 @@ class SpillCosts:
 
     def cost(self, register: int, distance: int) -> int:
         """The cycles of loads (two each) and stores."""
+        known = self._costs.get((register, distance))
+        if known is not None:
+            return known
         total = 0
         for number, mentions in self._mentions.get(register, {}).items():
-            leaves = register in self._outs[number]
+            leaves = bool(self._outs[number] >> register & 1)
             total += self._weights[number] * _block_cost(mentions, distance, leaves)
+        self._costs[register, distance] = total
         return total
 
     def next_degree(self, register: int, spills: Spills) -> tuple[int, int] | None:
@@ -88,26 +92,57 @@ def _block_cost(mentions: Sequence[_Mention], distance: int, leaves: bool) -> in
     return cost
 
 
-def with_spills(program: Program, spills: Spills) -> tuple[Program, int, dict[int, int]]:
-    """The program with registers kept on the stack, the words that takes, and where the registers
-    that are new in it come from."""
-    if not spills:
-        return program, 0, {}
-    makers = _remakable_registers(program)
-    again = {r: makers[r] for r in spills if r in makers}
-    slots = {r: at for at, r in enumerate(r for r in spills if r not in again)}
-    last = max(d for block in program.blocks for inst in block.insts for d in inst.defs)
-    rewriter = _Rewriter(spills, slots, again, last, dict(program.fixed))
-    outs = live_out(program.blocks)
-    blocks = tuple(rewriter.block(b, out) for b, out in zip(program.blocks, outs, strict=True))
-    names = dict(program.names)
-    for register, origin in rewriter.origins.items():
-        if origin in names:
-            names[register] = names[origin]
-    return Program(blocks, rewriter.fixed, names), len(slots), rewriter.origins
+class Spiller:
+    """Rewrites a program for one choice of spilled registers after the other. ``origins``: which
+    register each new one stands for. A block that a choice leaves as it was stays the same block,
+    so that what is known about it stays known."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.again = remakable_registers(program)
+        self.origins: dict[int, int] = {}
+        self._outs = live_out(program.blocks)
+        self._last = max(d for block in program.blocks for inst in block.insts for d in inst.defs)
+        self._known: dict[object, Block] = {}
+
+    def rewritten(self, spills: Spills) -> tuple[Program, int]:
+        """The program with registers kept on the stack, and the words that takes."""
+        slots = {r: at for at, r in enumerate(r for r in spills if r not in self.again)}
+        spilled = mask(tuple(spills))
+        fixed = dict(self.program.fixed)
+        blocks: list[Block] = []
+        for block, out in zip(self.program.blocks, self._outs, strict=True):
+            here = tuple((r, spills[r]) for r in members(spilled & self._within(block)))
+            key = (block, here)
+            if here and key not in self._known:
+                rewriter = _Rewriter(dict(spills), slots, self.again, self._new)
+                self._known[key] = rewriter.block(block, out)
+            blocks.append(self._known[key] if here else block)
+        for register in {r for r in fixed if spilled >> r & 1}:
+            fixed[self._first(blocks[0], register)] = fixed.pop(register)
+        names = dict(self.program.names)
+        names |= {n: names[origin] for n, origin in self.origins.items() if origin in names}
+        return Program(tuple(blocks), fixed, names), len(slots)
+
+    def _within(self, block: Block) -> int:
+        """The registers that matter to a block: with those that it would make again."""
+        within = block.mentions
+        for register in members(within):
+            if register in self.again:
+                within |= self.again[register].reads
+        return within
+
+    def _first(self, block: Block, register: int) -> int:
+        """The register that a parameter which is spilled arrives in."""
+        return next(d for d in block.insts[0].defs if self.origins.get(d, d) == register)
+
+    def _new(self, register: int) -> int:
+        self._last += 1
+        self.origins[self._last] = register
+        return self._last
 
 
-def _remakable_registers(program: Program) -> dict[int, Inst]:
+def remakable_registers(program: Program) -> dict[int, Inst]:
     """The registers whose values need no place on the stack, with what makes them."""
     writers: dict[int, list[Inst]] = {}
     for block in program.blocks:
@@ -130,67 +165,74 @@ def _reloads(program: Program) -> set[int]:
     """Registers that are loaded once, from memory that nobody writes, and only read in the same
     block while the pointer stays where it was: they can be loaded at each use instead."""
     insts = [inst for block in program.blocks for inst in block.insts]
-    stored = {i.memory.buffer for i in insts if i.memory is not None and i.op.startswith("str")}
-    result: set[int] = set()
-    lost: set[int] = set()
+    stored = {i.memory.buffer for i in insts if i.memory is not None and i.stores}
+    result = lost = 0
     for block in program.blocks:
-        through: dict[int, Inst] = {}
+        through: dict[int, int] = {}  # the registers that hold a word, and its address
+        at_hand = 0
         for inst in block.insts:
-            lost |= {use for use in inst.uses if use not in through}
-            through = {r: i for r, i in through.items() if not set(i.uses) & set(inst.defs)}
-            lost |= set(inst.defs) & result
-            if inst.op.startswith("ldr") and inst.memory is not None:
-                memory = inst.memory
-                if not (memory.area or memory.post or memory.buffer in stored):
-                    through[inst.defs[0]] = inst
-                    result.add(inst.defs[0])
-                    continue
-            lost |= set(inst.defs)
-    return result - lost
+            lost |= inst.reads & ~at_hand
+            for register in [r for r, address in through.items() if address & inst.writes]:
+                del through[register]
+                at_hand &= ~(1 << register)
+            lost |= inst.writes & result
+            memory = inst.memory
+            if (
+                memory is None
+                or inst.stores
+                or memory.area
+                or memory.post
+                or memory.buffer in stored
+            ):
+                lost |= inst.writes
+            else:
+                through[inst.defs[0]] = inst.reads
+                at_hand |= inst.writes
+                result |= inst.writes
+    return set(members(result & ~lost))
 
 
 @dataclass
 class _Rewriter:
-    """``here`` are the registers that stand for spilled ones in the present block, or for the
-    present instruction."""
+    """``here`` are the registers that stand for spilled ones at the moment; ``new`` makes one."""
 
     spills: Spills
     slots: Mapping[int, int]
     again: Mapping[int, Inst]
-    last: int
-    fixed: dict[int, int]
-    origins: dict[int, int] = field(default_factory=dict)
+    new: Callable[[int], int]
     here: dict[int, int] = field(default_factory=dict)
 
-    def block(self, block: Block, out: frozenset[int]) -> Block:
-        self.here = {}
+    def block(self, block: Block, out: int) -> Block:
         dirty: set[int] = set()
+        spilled = mask(tuple(self.spills))
         mentions: dict[int, list[int]] = {}
         for at, inst in enumerate(block.insts):
-            for register in {*inst.uses, *inst.defs} & set(self.spills):
+            for register in members((inst.reads | inst.writes) & spilled):
                 mentions.setdefault(register, []).append(at)
         insts: list[Inst] = []
         for at, inst in enumerate(block.insts):
-            if any(d in self.again for d in inst.defs):
+            concerned = (inst.reads | inst.writes) & spilled
+            if not concerned:
+                insts.append(inst)
                 continue
-            for use in sorted(set(inst.uses)):
-                if use in self.spills:
-                    insts += self._loaded(use)
-            for register in inst.defs:
+            if any(d in self.again and d in self.spills for d in inst.defs):
+                continue
+            for use in members(inst.reads & spilled):
+                insts += self._loaded(use)
+            for register in members(inst.writes & spilled):
                 if register in self.slots:
                     dirty.add(register)
                     if register not in self.here:
                         self._fresh(register)
-            insts.append(inst.renamed(self.here, self.here))
-            for register in sorted({*inst.uses, *inst.defs} & set(self.here)):
-                later = [n for n in mentions[register] if n > at]
-                near = bool(later) and later[0] - at <= self.spills[register]
-                if not near:
-                    if register in dirty and (later or register in out):
+            insts.append(inst.renamed(self.here))
+            for register in members(concerned):
+                later = next((n for n in mentions[register] if n > at), None)
+                if later is None or later - at > self.spills[register]:
+                    if register in dirty and (later is not None or out >> register & 1):
                         insts.append(self._stored(register))
                         dirty.discard(register)
                     del self.here[register]
-        return replace(block, insts=insts)
+        return replace(block, insts=tuple(insts))
 
     def _loaded(self, register: int) -> list[Inst]:
         if register in self.here:
@@ -199,7 +241,7 @@ class _Rewriter:
             made = self.again[register]
             before = [i for use in made.uses if use in self.spills for i in self._loaded(use)]
             fresh = self._fresh(register)
-            return [*before, replace(made.renamed({}, self.here), defs=(fresh,))]
+            return [*before, replace(made.renamed(self.here), defs=(fresh,))]
         fresh = self._fresh(register)
         return [Inst("ldr", (fresh,), (SP,), memory=self._slot(register))]
 
@@ -211,9 +253,5 @@ class _Rewriter:
         return Memory(at, buffer="@spill", place=at, area="spill")
 
     def _fresh(self, register: int) -> int:
-        self.last += 1
-        self.origins[self.last] = register
-        if register in self.fixed:
-            self.fixed[self.last] = self.fixed.pop(register)
-        self.here[register] = self.last
-        return self.last
+        self.here[register] = self.new(register)
+        return self.here[register]
