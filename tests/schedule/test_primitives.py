@@ -80,6 +80,20 @@ SIGN = """function sign {
 }
 """
 
+WAVE = """function wave {
+  input a: int8[4,6]
+  output b: int8[4,6]
+  for i in 0..24 parallel {
+    b.view(24)[i] = a.view(24)[i]
+  }
+  for y in 1..4 {
+    for x in 1..5 {
+      b[y, x] = b[y - 1, x + 1]
+    }
+  }
+}
+"""
+
 LINES = """function lines {
   input a: int8[6,4]
   workspace rows: int8[6,4]
@@ -278,26 +292,45 @@ def test_loops_that_share_the_buffer_are_parallel_no_longer() -> None:
 
 
 REFUSED: list[tuple[str, Schedule, str]] = [
-    (COPY, lambda f: split(f, "x", 0), "a loop is split by a positive factor; found 0"),
+    (
+        COPY,
+        lambda f: split(f, "x", 0),
+        "copy: loop x: a loop is split by a positive factor; expected 1 or more; found 0",
+    ),
     (COPY, lambda f: split(f, "z", 2), "copy: no such loop; expected x; found z"),
     (
         COPY,
         lambda f: split(split(f, "x", 4), "x", 2),
-        "copy: the loop is split already; found x",
+        "copy: the loop is split already; found x; hint: split x_i, or by the product at once",
     ),
     (
         COPY,
         lambda f: split(split(f, "x", 1), "x", 1),
-        "copy: the loop is split already; found x",
+        "copy: the loop is split already; found x; hint: split x_i, or by the product at once",
     ),
     (
         COPY,
         lambda f: partition(split(f, "x", 4), "x"),
         "copy: a split loop cannot be partitioned; found x; hint: partition first",
     ),
-    (NEST, lambda f: reorder(f, "x", "y"), "the loops are not directly nested; found x, y"),
-    (DENSE, lambda f: reorder(f, "c", "r"), "the loops are not directly nested; found c, r"),
-    (DENSE, lambda f: unroll_jam(f, "r"), "dense: only a parallel loop can be jammed; found r"),
+    (
+        NEST,
+        lambda f: reorder(f, "x", "y"),
+        "nest: loops x, y: the loops are not directly nested; expected y alone in x; found Store",
+    ),
+    (
+        DENSE,
+        lambda f: reorder(f, "c", "r"),
+        "dense: loops c, r: the loops are not directly nested; "
+        "expected r alone in c; "
+        "found Alloc, Store, loop r, Let, Store",
+    ),
+    (
+        DENSE,
+        lambda f: unroll_jam(f, "r"),
+        "dense: only a parallel loop can be jammed; found r; "
+        "hint: unroll keeps the order of iterations",
+    ),
     (LINES, lambda f: compute_at(f, "x", "y"), "lines: one nest must fill the buffer; found x"),
     (LINES, lambda f: compute_at(f, "rows", "i"), "lines: no such loop; expected y, x; found i"),
 ]
@@ -310,7 +343,14 @@ def test_refused(text: str, schedule: Schedule, message: str) -> None:
     assert str(caught.value) == message
 
 
-def test_reorder_refuses_a_reduction_around_a_parallel_loop() -> None:
-    text = NEST.replace("for y in 0..4 parallel", "for y in 0..4")
-    with pytest.raises(ScheduleError, match="only equal loops can be exchanged; found y, x"):
-        reorder(parse_function(text), "y", "x")
+def test_reorder_moves_a_sum_but_no_dependence() -> None:
+    sequential = NEST.replace("for y in 0..4 parallel", "for y in 0..4")
+    assert "for x in 0..6 parallel" in scheduled(sequential, lambda f: reorder(f, "y", "x"))
+    with pytest.raises(ScheduleError) as caught:
+        reorder(parse_function(WAVE), "y", "x")
+    assert str(caught.value) == (
+        "wave: loops y, x: the loops cannot be exchanged; "
+        "found iterations depend on each other through b"
+    )
+    same_way = WAVE.replace("b[y - 1, x + 1]", "b[y - 1, x - 1]")
+    assert "for x in 1..5 {" in scheduled(same_way, lambda f: reorder(f, "y", "x"))

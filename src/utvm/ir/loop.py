@@ -267,6 +267,18 @@ class Comment(Stmt):
 
 
 @dataclass(frozen=True)
+class Step:
+    """A rewrite that a schedule asked for: the name of a primitive and its arguments."""
+
+    name: str
+    arguments: tuple[object, ...]
+
+    def __str__(self) -> str:
+        shown = (f'"{a}"' if isinstance(a, str) else str(a) for a in self.arguments)
+        return f"{self.name}({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
 class Function:
     """One kernel: reads ``inputs``, writes ``outputs``, may use ``workspace`` and ``constants``.
 
@@ -278,6 +290,8 @@ class Function:
     A micro function is a small Function that kernels ``Invoke``: the innermost block of hot loops,
     shared where shapes allow it, with ``scalars`` as integer parameters. Its buffers are one-
     dimensional inputs and outputs; their extents are what one run may touch at most.
+
+    ``steps`` tells how a schedule got here from the unscheduled function; it has no meaning.
     """
 
     name: str
@@ -291,6 +305,7 @@ class Function:
     macs: int = 0
     in_place: tuple[int, ...] = ()
     scalars: tuple[Var, ...] = ()
+    steps: tuple[Step, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """compute-at: a buffer computed in full before a nest is computed piece by piece inside one of its
-loops.
+loops (Halide's ``compute_at``, Ragan-Kelley et al., PLDI 2013).
 
 Only the part that one iteration reads is computed, in a buffer of that size: line buffers. The part
 is found from the index expressions, which must be linear. What neighbouring iterations share is
@@ -12,60 +12,94 @@ computed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Load, Stmt, Store, Var
+from utvm.ir.loop import Buffer, Expr, For, Function, Imm, Load, Stmt, Store, Var
 from utvm.ir.rewrite import (
     Linear,
     expressions,
     from_linear,
-    linear,
     map_body,
     simplify_body,
     simplify_index,
     statements,
     substitute,
 )
-from utvm.schedule.primitives import extent, rewrite_loops, writes
+from utvm.schedule.primitives import rewrite_loops, writes
+from utvm.schedule.region import Axis, reads, region
+from utvm.schedule.steps import primitive
 from utvm.support.errors import ScheduleError
 
 
-@dataclass(frozen=True)
-class _Region:
-    """One axis of the part: it starts at ``start`` (in outer variables) and is ``size`` long."""
-
-    start: Linear
-    size: int
-
-
+@primitive
 def compute_at(function: Function, buffer: str, name: str) -> Function:
     """Moves the nest that fills workspace ``buffer`` to the start of loop ``name``."""
+    old = next((b for b in function.workspace if b.name == buffer), None)
     producers = [stmt for stmt in function.body if writes((stmt,), buffer)]
-    if len(producers) != 1:
+    if old is None or len(producers) != 1:
         raise ScheduleError("one nest must fill the buffer", where=function.name, found=buffer)
     producer = producers[0]
+    _check_producer(function, producer, buffer)
     rest = tuple(stmt for stmt in function.body if stmt is not producer)
-    old = next(b for b in function.workspace if b.name == buffer)
+    where = f"{function.name}: loop {name}"
     new = old
+    found: set[tuple[int, ...]] = set()
 
     def change(stmt: For) -> tuple[Stmt, ...]:
         nonlocal new
-        region = _region(stmt, buffer, len(old.shape))
-        new = replace(old, shape=tuple(axis.size for axis in region))
-        local = _moved_producer(producer, old, new, region)
-        return (replace(stmt, body=(*local, *_moved_reads(stmt.body, old, new, region))),)
+        accesses = reads(stmt, buffer)
+        if not accesses:
+            raise ScheduleError("the loop does not read the buffer", where=where, found=buffer)
+        axes = region(accesses, where)
+        new = replace(old, shape=tuple(axis.size for axis in axes))
+        found.add(new.shape)
+        local = _moved_producer(producer, old, new, axes)
+        return (replace(stmt, body=(*local, *moved_reads(stmt.body, old.name, new, axes))),)
 
     moved = rewrite_loops(replace(function, body=rest), name, change)
+    if len(found) != 1 or _reads_shape(moved.body, old, new):
+        raise ScheduleError(
+            "the buffer is read outside of the loop, or in parts of several sizes",
+            where=where,
+            expected=f"all reads of {buffer} in one loop {name}",
+            found=", ".join(map(str, sorted(found))),
+        )
     workspace = tuple(new if b.name == buffer else b for b in function.workspace)
-    body = simplify_body(_one_at_a_time(moved.body, buffer))
+    body = simplify_body(one_at_a_time(moved.body, buffer))
     return replace(moved, body=body, workspace=workspace)
 
 
-def _one_at_a_time(body: tuple[Stmt, ...], buffer: str) -> tuple[Stmt, ...]:
+def _check_producer(function: Function, producer: Stmt, buffer: str) -> None:
+    """It may run later and again: a plain nest, of what nobody else writes."""
+    odd = [s for s in statements((producer,)) if not isinstance(s, For | Store)]
+    if odd:
+        raise ScheduleError(
+            "the filling nest is not loops around a store",
+            where=function.name,
+            expected="loops and one store",
+            found=type(odd[0]).__name__,
+        )
+    for expr in expressions((producer,)):
+        if isinstance(expr, Load) and writes(function.body, expr.buffer.name):
+            raise ScheduleError(
+                "the filling nest reads what is computed here",
+                where=function.name,
+                expected=f"{buffer} made of inputs and constants",
+                found=expr.buffer.name,
+            )
+
+
+def _reads_shape(body: tuple[Stmt, ...], old: Buffer, new: Buffer) -> bool:
+    """Whether somebody still reads the buffer as it was."""
+    return old.shape != new.shape and any(
+        isinstance(e, Load) and e.buffer == old for e in expressions(body)
+    )
+
+
+def one_at_a_time(body: tuple[Stmt, ...], buffer: str) -> tuple[Stmt, ...]:
     """Loops whose iterations share the buffer, since each fills it anew, are parallel no longer."""
     return tuple(
-        replace(stmt, body=_one_at_a_time(stmt.body, buffer), parallel=False)
+        replace(stmt, body=one_at_a_time(stmt.body, buffer), parallel=False)
         if isinstance(stmt, For) and _fills(stmt.body, buffer)
         else stmt
         for stmt in body
@@ -78,95 +112,54 @@ def _fills(body: tuple[Stmt, ...], buffer: str) -> bool:
     return reads and writes(body, buffer)
 
 
-def _region(stmt: For, buffer: str, rank: int) -> tuple[_Region, ...]:
-    """What the body of a loop reads of a buffer, per axis."""
-    reads = list(_reads(stmt.body, buffer, {}))
-    if not reads:
-        raise ScheduleError("the loop does not read the buffer", found=f"{buffer}, {stmt.var.name}")
-    return tuple(
-        _axis([(indices[axis], loops) for indices, loops in reads]) for axis in range(rank)
-    )
-
-
-def _reads(
-    body: tuple[Stmt, ...], buffer: str, loops: dict[str, For]
-) -> Iterator[tuple[tuple[Expr, ...], dict[str, For]]]:
-    """The indices of every load from the buffer, with the loops around it by name."""
-    for stmt in body:
-        match stmt:
-            case For(var, body=inner):
-                yield from _reads(inner, buffer, {**loops, var.name: stmt})
-            case If(_, then, orelse):
-                yield from _reads(then + orelse, buffer, loops)
-            case _:
-                for expr in expressions((stmt,)):
-                    if isinstance(expr, Load) and expr.buffer.name == buffer:
-                        yield expr.indices, loops
-
-
-def _axis(reads: list[tuple[Expr, dict[str, For]]]) -> _Region:
-    starts, ends = [], []
-    outer: tuple[tuple[str, int], ...] | None = None
-    for index, inner in reads:
-        form = linear(index)
-        if form is None:
-            raise ScheduleError("the index is not linear", found=str(index)[:80])
-        fixed = tuple(term for term in form.terms if term[0] not in inner)
-        if outer not in (None, fixed):
-            raise ScheduleError("the reads move differently", found=str(index)[:80])
-        outer = fixed
-        low = high = form.constant
-        for name, coefficient in form.terms:
-            if name in inner:
-                first, last = _range(inner[name])
-                low += min(coefficient * first, coefficient * last)
-                high += max(coefficient * first, coefficient * last)
-        starts.append(low)
-        ends.append(high)
-    return _Region(Linear(min(starts), outer or ()), max(ends) - min(starts) + 1)
-
-
-def _range(stmt: For) -> tuple[int, int]:
-    assert isinstance(stmt.start, Imm)
-    first = int(stmt.start.value)
-    return first, first + (extent(stmt) - 1) * stmt.step
-
-
 def _moved_producer(
-    producer: Stmt, old: Buffer, new: Buffer, region: tuple[_Region, ...]
+    producer: Stmt, old: Buffer, new: Buffer, axes: tuple[Axis, ...]
 ) -> tuple[Stmt, ...]:
     """The filling nest over the region only: each loop variable counts from the region's start."""
     stores = [s for s in statements((producer,)) if isinstance(s, Store)]
-    if len(stores) != 1 or not all(isinstance(i, Var | Imm) for i in stores[0].indices):
+    if len(stores) != 1 or not _stores_at_variables(stores[0], axes):
         raise ScheduleError("the filling nest must store at its loop variables", found=old.name)
     store = stores[0]
-    axes = [
+    moved = [
         (index.name, axis)
-        for index, axis in zip(store.indices, region, strict=True)
+        for index, axis in zip(store.indices, axes, strict=True)
         if isinstance(index, Var)
     ]
     shifts = {
         name: from_linear(Linear(axis.start.constant, (*axis.start.terms, (name, 1))))
-        for name, axis in axes
+        for name, axis in moved
     }
     (value,) = substitute((replace(store, indices=()),), shifts)
     assert isinstance(value, Store)
-    body: tuple[Stmt, ...] = (Store(new, store.indices, value.value),)
-    for name, axis in reversed(axes):
+    indices = tuple(index if isinstance(index, Var) else Imm(0) for index in store.indices)
+    body: tuple[Stmt, ...] = (Store(new, indices, value.value),)
+    for name, axis in reversed(moved):
         body = (For(Var(name), Imm(0), Imm(axis.size), body, parallel=True),)
     return body
 
 
-def _moved_reads(
-    body: tuple[Stmt, ...], old: Buffer, new: Buffer, region: tuple[_Region, ...]
+def _stores_at_variables(store: Store, axes: tuple[Axis, ...]) -> bool:
+    """Each index is a variable of its own, or the one number that is ever read there."""
+    names = [index.name for index in store.indices if isinstance(index, Var)]
+    return len(names) == len(set(names)) and all(
+        isinstance(index, Var)
+        or (isinstance(index, Imm) and axis == Axis(Linear(int(index.value)), 1))
+        for index, axis in zip(store.indices, axes, strict=True)
+    )
+
+
+def moved_reads(
+    body: tuple[Stmt, ...], old: str, new: Buffer, axes: tuple[Axis, ...]
 ) -> tuple[Stmt, ...]:
+    """The body with loads from a buffer taken from the part of it that ``new`` holds."""
+
     def change(expr: Expr) -> Expr:
-        if not (isinstance(expr, Load) and expr.buffer.name == old.name):
+        if not (isinstance(expr, Load) and expr.buffer.name == old):
             return expr
         indices = (
             simplify_index(index - from_linear(axis.start))
-            for index, axis in zip(expr.indices, region, strict=True)
+            for index, axis in zip(expr.indices, axes, strict=True)
         )
-        return Load(new, tuple(indices))
+        return Load(new, tuple(indices), expr.lanes)
 
     return map_body(body, change)

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from utvm.ir.loop import Expr, For, Function, If, Imm, Load, Stmt, Store
-from utvm.ir.rewrite import Linear, linear, map_expr
+from utvm.ir.loop import Expr, For, Function, If, Load, Stmt, Store
+from utvm.ir.rewrite import Linear, map_expr
+from utvm.schedule.region import offset_of
+from utvm.schedule.steps import primitive
 
 
+@primitive
 def order_by_load(function: Function, buffer: str) -> Function:
     """Every run of register stores that load from ``buffer``, sorted by where they load."""
     return replace(function, body=_body(function.body, buffer))
@@ -55,15 +58,7 @@ def _place(stmt: Stmt, buffer: str) -> Linear | None:
         return expr
 
     map_expr(stmt.value, visit)
-    return _offset(loads[0]) if len(loads) == 1 else None
-
-
-def _offset(load: Load) -> Linear | None:
-    """Where in its buffer a load reads, in elements."""
-    offset: Expr = Imm(0)
-    for extent, index in zip(load.buffer.shape, load.indices, strict=True):
-        offset = offset * extent + index
-    return linear(offset)
+    return offset_of(loads[0].buffer, loads[0].indices) if len(loads) == 1 else None
 
 
 def _sorted(run: list[tuple[Linear, Store]]) -> list[Stmt]:

@@ -40,9 +40,11 @@ from utvm.ir.rewrite import (
     statements,
 )
 from utvm.schedule.primitives import extent, rewrite_loops
+from utvm.schedule.steps import primitive
 from utvm.support.errors import ScheduleError
 
 
+@primitive
 def hoist_condition(function: Function, name: str) -> Function:
     """Conditions of selects in loop ``name`` that do not depend on it, as an ``If`` around it."""
 
@@ -58,6 +60,7 @@ def hoist_condition(function: Function, name: str) -> Function:
     return _simplified(rewrite_loops(function, name, change))
 
 
+@primitive
 def partition(function: Function, name: str) -> Function:
     """Cuts loop ``name`` at the bounds its conditions compare it with."""
 

@@ -33,6 +33,8 @@ from utvm.ir.rewrite import (
     statements,
     substitute,
 )
+from utvm.schedule.dependence import obstacle
+from utvm.schedule.steps import primitive
 from utvm.support.errors import ScheduleError
 
 LoopChange = Callable[[For], tuple[Stmt, ...]]
@@ -77,18 +79,34 @@ def has_loop(function: Function, name: str) -> bool:
 def extent(stmt: For) -> int:
     """The number of iterations; ScheduleError if it is not a constant."""
     if not (isinstance(stmt.start, Imm) and isinstance(stmt.stop, Imm)):
-        raise ScheduleError("the loop's bounds are not constant", found=stmt.var.name)
+        raise ScheduleError(
+            "the loop's bounds are not constant",
+            expected="numbers",
+            found=stmt.var.name,
+            hint="schedule it before loops around it are split",
+        )
     return -(-int(stmt.stop.value - stmt.start.value) // stmt.step)
 
 
+@primitive
 def split(function: Function, name: str, factor: int) -> Function:
     """Loops ``name`` in steps of ``factor``, around ``name_i``; the rest becomes ``name_t``."""
     if factor < 1:
-        raise ScheduleError("a loop is split by a positive factor", found=str(factor))
+        raise ScheduleError(
+            "a loop is split by a positive factor",
+            where=f"{function.name}: loop {name}",
+            expected="1 or more",
+            found=str(factor),
+        )
 
     def change(stmt: For) -> tuple[Stmt, ...]:
         if stmt.step != 1 or has_loop(function, f"{name}_i"):
-            raise ScheduleError("the loop is split already", where=function.name, found=name)
+            raise ScheduleError(
+                "the loop is split already",
+                where=function.name,
+                found=name,
+                hint=f"split {name}_i, or by the product at once",
+            )
         count = extent(stmt)
         whole = count - count % factor
         assert isinstance(stmt.start, Imm)
@@ -111,20 +129,30 @@ def split(function: Function, name: str, factor: int) -> Function:
     return rewrite_loops(function, name, change)
 
 
+@primitive
 def reorder(function: Function, outer: str, inner: str) -> Function:
-    """Exchanges two loops that are directly nested, both parallel or both of one reduction."""
+    """Exchanges two loops that are directly nested (loop interchange), where nothing that depends
+    on the order of their iterations is turned around; ``dependence`` decides.
+    """
+    where = f"{function.name}: loops {outer}, {inner}"
 
     def change(stmt: For) -> tuple[Stmt, ...]:
-        if len(stmt.body) != 1 or not isinstance(stmt.body[0], For):
-            raise ScheduleError("the loops are not directly nested", found=f"{outer}, {inner}")
-        nested = stmt.body[0]
-        if nested.var.name != inner or nested.parallel != stmt.parallel:
-            raise ScheduleError("only equal loops can be exchanged", found=f"{outer}, {inner}")
+        nested = stmt.body[0] if len(stmt.body) == 1 else None
+        if not isinstance(nested, For) or nested.var.name != inner:
+            raise ScheduleError(
+                "the loops are not directly nested",
+                where=where,
+                expected=f"{inner} alone in {outer}",
+                found=_contents(stmt),
+            )
+        if reason := obstacle(stmt, nested):
+            raise ScheduleError("the loops cannot be exchanged", where=where, found=reason)
         return (replace(nested, body=(replace(stmt, body=nested.body),)),)
 
     return rewrite_loops(function, outer, change)
 
 
+@primitive
 def unroll(function: Function, name: str) -> Function:
     """The loop's body once per iteration, in order."""
 
@@ -134,6 +162,7 @@ def unroll(function: Function, name: str) -> Function:
     return _simplified(rewrite_loops(function, name, change))
 
 
+@primitive
 def unroll_jam(function: Function, name: str) -> Function:
     """Runs the iterations of a parallel loop side by side: inner loops run once for all of them.
 
@@ -147,7 +176,10 @@ def unroll_jam(function: Function, name: str) -> Function:
     def change(stmt: For) -> tuple[Stmt, ...]:
         if not stmt.parallel:
             raise ScheduleError(
-                "only a parallel loop can be jammed", where=function.name, found=name
+                "only a parallel loop can be jammed",
+                where=function.name,
+                found=name,
+                hint="unroll keeps the order of iterations",
             )
         return _jam(list(_copies(stmt)))
 
@@ -214,6 +246,12 @@ def _same_range(a: For, b: Stmt) -> bool:
 
 def _simplified(function: Function) -> Function:
     return replace(function, body=simplify_body(function.body))
+
+
+def _contents(stmt: For) -> str:
+    """What stands in a loop, in words."""
+    words = (f"loop {s.var.name}" if isinstance(s, For) else type(s).__name__ for s in stmt.body)
+    return ", ".join(words)
 
 
 def _names(function: Function) -> str:
