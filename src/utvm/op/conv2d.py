@@ -23,7 +23,7 @@ from utvm.op.channels import weighted_channels
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.elementwise import expect_activation
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
-from utvm.op.quantized import finish_float, plain_operands, requantize_channels
+from utvm.op.quantized import finish_float, plain_operands, requantize_channels, with_narrow_sum
 from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
@@ -201,6 +201,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
     plain = plain_operands(b, node, filter_axis=0, int32_bias=attrs.int32_bias)
+    plain = with_narrow_sum(b, plain, 0)
     attrs = replace(attrs, activation="none", int32_bias=False, **plain.attrs)
     total = b.emit("conv2d", plain.inputs, attrs, node.name)
     return (requantize_channels(b, node, total, plain, 0),)

@@ -22,7 +22,7 @@ from utvm.op.elementwise import FLOAT_RANGE
 from utvm.op.fixed_point import Int64Array, quantize_multiplier
 from utvm.op.quantize_conv import CONV_TYPES, conv_params, conv_rescale
 from utvm.op.quantize_params import Activation, Quant, require_dtypes
-from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear
+from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear, emit_wide_linear
 from utvm.op.requantize import RequantizeAttrs
 from utvm.support.errors import ModelError, UnsupportedError
 
@@ -131,6 +131,23 @@ def plain_operands(
     )
 
 
+def with_narrow_sum(b: GraphBuilder, plain: PlainOperands, filter_axis: int) -> PlainOperands:
+    """The same with an accumulator of int32 in place of int64, where no sum can leave it."""
+    if plain.attrs["accumulator"] != DType.INT64.value:
+        return plain
+    acc_range = weighted_range(b, plain, filter_axis)
+    limits = DType.INT32.minimum, DType.INT32.maximum
+    if acc_range is None or acc_range[0].min() < limits[0] or acc_range[1].max() > limits[1]:
+        return plain
+    x, weight, bias = plain.inputs
+    data = b.constant_of(bias)
+    assert data is not None
+    if np.abs(data).max(initial=0) > limits[1]:
+        return plain
+    narrow = b.constant(data.astype(np.int32), "bias")
+    return PlainOperands((x, weight, narrow), {**plain.attrs, "accumulator": DType.INT32.value})
+
+
 def _narrowed(data: np.ndarray, widen: bool) -> np.ndarray | None:
     """The numbers as int8, or as int16 if ``widen``; None where they do not fit."""
     for dtype in (np.int8, np.int16) if widen else (np.int8,):
@@ -187,8 +204,15 @@ def requantize_channels(
         Activation(attrs.activation),
         int32_bias=attrs.int32_bias,
     )
-    assert p.wide == (b.type_of(total).dtype is DType.INT64), node
+    narrow_sum = b.type_of(total).dtype is DType.INT32
+    assert p.wide or narrow_sum, node
     acc_range = weighted_range(b, plain, filter_axis)
+    if p.wide and narrow_sum:
+        assert acc_range is not None, node
+        linear = emit_wide_linear(b, total, p, acc_range)
+        if linear is not None:
+            return linear
+        total = b.emit("cast", [total], CastAttrs("int64"))
     if acc_range is not None and not p.wide:
         scales = tuple(math.ldexp(m, s - 31) for m, s in zip(p.multipliers, p.shifts, strict=True))
         rescale = Rescale(

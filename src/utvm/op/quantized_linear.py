@@ -15,8 +15,9 @@ import numpy as np
 
 from utvm.ir.dtype import DType
 from utvm.op.builder import GraphBuilder
-from utvm.op.fixed_point import Int64Array, int64_of
+from utvm.op.fixed_point import INT32_MAX, Int64Array, int64_of, reduced_multiplier
 from utvm.op.fixed_point_linear import LinearForm, linear_form
+from utvm.op.quantize_conv import ConvParams
 from utvm.op.requantize_linear import RequantizeLinearAttrs
 
 # The search holds some thousand numbers per channel.
@@ -88,6 +89,26 @@ def emit_linear(
     left, operands, less = found
     attrs = RequantizeLinearAttrs(rescale.dtype.value, rescale.low, rescale.high, left, less)
     names = [b.constant(_shortest(data), "rescale") for data in operands]
+    return b.emit("requantize_linear", [total, *names], attrs)
+
+
+def emit_wide_linear(
+    b: GraphBuilder, total: str, p: ConvParams, acc_range: tuple[Int64Array, Int64Array]
+) -> str | None:
+    """``requantize_linear`` for the rescale behind int16 activations; None where it does not fit.
+
+    ``(x * m + 2^(t-1)) >> t`` has the same value when the product's lowest 16 bits go first: the
+    addend has none of these. So a high product with ``m << 16`` will do, for x of 32 bits.
+    """
+    total_shift = 15 - int64_of(p.shifts)
+    left = max(0, 17 - int(total_shift.min()))
+    shifts = total_shift - 16 + left
+    largest = max(int(np.abs(bound).max()) for bound in acc_range)
+    if largest << left > INT32_MAX or shifts.max() > 30 or len(shifts) > MOST_CHANNELS:
+        return None
+    words = (int64_of(reduced_multiplier(p.multipliers)) << 16, np.int64(1) << (shifts - 1), shifts)
+    attrs = RequantizeLinearAttrs("int16", p.qmin, p.qmax, left)
+    names = [b.constant(_shortest(data), "rescale") for data in words]
     return b.emit("requantize_linear", [total, *names], attrs)
 
 

@@ -19,7 +19,7 @@ from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.clip import ClipAttrs
 from utvm.op.elementwise import FLOAT_RANGE, expect_activation
-from utvm.op.quantized import PlainOperands, plain_operands, requantize_channels
+from utvm.op.quantized import PlainOperands, plain_operands, requantize_channels, with_narrow_sum
 from utvm.op.transpose_conv2d_phases import (
     TransposeConv2dPhasesAttrs,
     expect_geometry,
@@ -92,6 +92,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
             return (total,)
         return (b.emit("clip", [total], ClipAttrs(*FLOAT_RANGE[attrs.activation]), node.name),)
     plain = plain_operands(b, node, filter_axis=0, int32_bias=attrs.int32_bias)
+    plain = with_narrow_sum(b, plain, 0)
     data = b.constant_of(plain.inputs[1])
     assert data is not None
     plain_attrs = replace(plain_attrs, **plain.attrs)
