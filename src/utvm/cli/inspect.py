@@ -1,4 +1,4 @@
-"""``utvm inspect``: every operator of a model, its support, MACs, and the exact flash and RAM.
+"""``utvm inspect``: every operator of a model, its support, MACs, expected cycles, flash and RAM.
 
 In: a model and a target. Out: tables, or one JSON object. Exit code 0 also for a model that is not
 supported: saying so is the command's work.
@@ -15,7 +15,7 @@ from rich.console import Console
 from utvm.cli.command import EXIT_OK, print_json, reporting
 from utvm.cli.json_form import inspect_json
 from utvm.cli.model_options import model_argument, schedule_options, target_options
-from utvm.cli.output import count, plain_table, progress, stdout_console
+from utvm.cli.output import count, plain_table, progress, ratio, stdout_console
 from utvm.cli.report import print_memory
 from utvm.driver.inspect import Inspection, TensorLine, inspect_model
 from utvm.driver.load import load_model
@@ -39,8 +39,9 @@ def command(
     portable_c: bool,
     as_json: bool,
 ) -> int:
-    """Show what MODEL consists of, what of it is supported, and what memory it takes.
+    """Show what MODEL consists of, what of it is supported, and what time and memory it takes.
 
+    Cycles are forecast, not measured; one line holds those of all operators fused into it.
     Flash and RAM are those of the program that `utvm run` runs with the same options.
     """
     options = resolve_options(target, board, toolchain=toolchain)
@@ -63,15 +64,7 @@ def _print(console: Console, inspection: Inspection) -> None:
     _print_tensors(console, "input", inspection.inputs)
     _print_tensors(console, "output", inspection.outputs)
     console.print()
-    table = plain_table(
-        "#", "operator", "inputs", "outputs", "MACs", "support", right=("#", "MACs")
-    )
-    for op in inspection.operators:
-        support = "yes" if op.supported else f"no: {op.reason}"
-        types = " ".join(op.inputs), " ".join(op.outputs)
-        style = "" if op.supported else "bold red"
-        table.add_row(str(op.index), op.name, *types, count(op.macs), support, style=style)
-    console.print(table)
+    _print_operators(console, inspection)
     console.print()
     if inspection.build is None:
         console.print(f"not supported: {inspection.problem}", style="bold red", soft_wrap=True)
@@ -80,6 +73,12 @@ def _print(console: Console, inspection: Inspection) -> None:
     removed = inspection.macs_removed
     without = f", {count(removed)} of the model's removed" if removed else ""
     console.print(f"{len(inspection.operators)} operators, all supported; {macs} MACs{without}")
+    if inspection.predicted_cycles is not None:
+        cycles, per_mac = inspection.predicted_cycles, inspection.build.macs
+        console.print(
+            f"about {count(cycles)} cycles and {count(inspection.predicted_instructions)} "
+            f"instructions per run, {ratio(cycles, per_mac)} cycles per MAC: a forecast"
+        )
     if inspection.memory is None:
         console.print("a native program: flash and RAM are those of this computer")
         return
@@ -87,6 +86,21 @@ def _print(console: Console, inspection: Inspection) -> None:
     print_memory(console, inspection.memory, board, None)
     if not inspection.fits:
         console.print(f"does NOT fit {board.title}", style="bold red")
+
+
+def _print_operators(console: Console, inspection: Inspection) -> None:
+    """One line per operator; a dash for the cycles of what is part of another's kernel."""
+    figures = ("MACs", "cycles") if inspection.kernels else ("MACs",)
+    table = plain_table(
+        "#", "operator", "inputs", "outputs", *figures, "support", right=("#", *figures)
+    )
+    for op in inspection.operators:
+        support = "yes" if op.supported else f"no: {op.reason}"
+        cells = [str(op.index), op.name, " ".join(op.inputs), " ".join(op.outputs), count(op.macs)]
+        if inspection.kernels:
+            cells.append(count(op.predicted_cycles))
+        table.add_row(*cells, support, style="" if op.supported else "bold red")
+    console.print(table)
 
 
 def _print_tensors(console: Console, kind: str, tensors: Sequence[TensorLine]) -> None:

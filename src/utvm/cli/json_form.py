@@ -60,6 +60,9 @@ def inspect_json(inspection: Inspection) -> Json:
         "operators": [asdict(operator) for operator in inspection.operators],
         "macs": None if build is None else build.macs,
         "macs_removed": inspection.macs_removed,
+        "predicted_cycles": inspection.predicted_cycles,
+        "predicted_instructions": inspection.predicted_instructions,
+        "kernels": [asdict(kernel) for kernel in inspection.kernels],
         "fits": inspection.fits,
         **memory_json(inspection.memory),
     }

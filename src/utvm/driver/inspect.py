@@ -13,26 +13,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from utvm.codegen.forecast import forecast_module
 from utvm.driver.build import Build, build_graph, input_values, output_values
 from utvm.driver.load import Model, import_model
 from utvm.driver.memory import Memory
 from utvm.driver.options import BuildOptions
+from utvm.driver.pipeline import Compiled
+from utvm.driver.run import kernel_sources
 from utvm.importers.tflite import list_operators
 from utvm.importers.tflite_model import Tensor, read_model
 from utvm.ir.graph import Graph, Node, Quantization, Value
+from utvm.ir.loop import KernelCall
 from utvm.op.registry import find_op
 from utvm.passes.fold_constants import fold_constants
 from utvm.passes.legalize import legalize_alone
 from utvm.support.errors import MemoryLimitError, UnsupportedError
 from utvm.support.text import printable
 from utvm.target.board import Board
+from utvm.target.target import Target
 
 _ROOM_BYTES = 128 << 20
 
 
 @dataclass(frozen=True)
 class OperatorLine:
-    """One operator of the model. ``macs`` is None where the model could not be imported."""
+    """One operator of the model. ``macs`` is None where the model could not be imported.
+
+    The predictions are those of the kernels that begin with this operator; None where it is part of
+    another's kernel, where none is left of it, and for targets whose cycles are not forecast.
+    """
 
     index: int
     name: str
@@ -41,6 +50,20 @@ class OperatorLine:
     supported: bool
     reason: str
     macs: int | None
+    predicted_cycles: int | None = None
+    predicted_instructions: int | None = None
+
+
+@dataclass(frozen=True)
+class KernelLine:
+    """One kernel of the network, in execution order, and what one run of it is expected to cost."""
+
+    name: str
+    op: str
+    source: str
+    macs: int
+    predicted_cycles: int
+    predicted_instructions: int
 
 
 @dataclass(frozen=True)
@@ -64,10 +87,20 @@ class Inspection:
     problem: str
     build: Build | None
     fits: bool | None
+    kernels: tuple[KernelLine, ...] = ()
 
     @property
     def supported(self) -> bool:
         return not self.problem
+
+    @property
+    def predicted_cycles(self) -> int | None:
+        """Of one invocation; None where nothing is forecast."""
+        return sum(k.predicted_cycles for k in self.kernels) if self.kernels else None
+
+    @property
+    def predicted_instructions(self) -> int | None:
+        return sum(k.predicted_instructions for k in self.kernels) if self.kernels else None
 
     @property
     def macs_removed(self) -> int | None:
@@ -101,7 +134,50 @@ def inspect_model(model: Model, options: BuildOptions) -> Inspection:
         failed = [operator for operator in operators if not operator.supported]
         problem = _problem(failed, operators) if failed else str(error)
         return Inspection(model, options, inputs, outputs, operators, problem, None, None)
-    return Inspection(model, options, inputs, outputs, operators, "", build, fits)
+    kernels = forecast_kernels(build.compiled, options.target)
+    operators = _with_forecasts(operators, kernels)
+    return Inspection(model, options, inputs, outputs, operators, "", build, fits, kernels)
+
+
+def forecast_kernels(compiled: Compiled, target: Target) -> tuple[KernelLine, ...]:
+    """What each kernel is expected to cost; nothing for targets that have no costs."""
+    module = compiled.module
+    forecasts = forecast_module(module, target)
+    if forecasts is None:
+        return ()
+    sources = kernel_sources(compiled.graph)
+
+    def line(call: KernelCall) -> KernelLine:
+        function, cost = module.function(call.function), forecasts[call.function]
+        return KernelLine(
+            function.name,
+            function.op,
+            sources.get(function.name, ""),
+            function.macs,
+            round(cost.cycles),
+            round(cost.instructions),
+        )
+
+    return tuple(map(line, module.calls))
+
+
+def _with_forecasts(
+    operators: tuple[OperatorLine, ...], kernels: Sequence[KernelLine]
+) -> tuple[OperatorLine, ...]:
+    """Predictions at the first operator of each kernel."""
+    costs: dict[str, tuple[int, int]] = {}
+    for kernel in kernels:
+        key = kernel.source.partition(", ")[0]
+        cycles, instructions = costs.get(key, (0, 0))
+        costs[key] = (
+            cycles + kernel.predicted_cycles,
+            instructions + kernel.predicted_instructions,
+        )
+    result = []
+    for operator in operators:
+        cost = costs.get(f"{operator.name} #{operator.index}", (None, None))
+        result.append(replace(operator, predicted_cycles=cost[0], predicted_instructions=cost[1]))
+    return tuple(result)
 
 
 def _problem(failed: Sequence[OperatorLine], operators: Sequence[OperatorLine]) -> str:

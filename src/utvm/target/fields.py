@@ -45,6 +45,13 @@ class Fields:
             raise self._wrong(name, f"a multiple of {multiple_of}", value)
         return value
 
+    def number(self, name: str, default: float | None = None) -> float:
+        """A number from 0 up, whole or not; required when there is no default."""
+        value = self._take(name, default)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**32:
+            raise self._wrong(name, "a number from 0 up", value)
+        return float(value)
+
     def flag(self, name: str) -> bool:
         """True or false; false when the field is missing."""
         value = self._take(name, False)

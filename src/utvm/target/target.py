@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from utvm.target.costs import Costs, read_costs
 from utvm.target.fields import Fields, read_fields
 from utvm.target.names import unknown_name
 from utvm.target.pipeline import Pipeline, read_pipeline
@@ -46,6 +47,7 @@ class Target:
     gcc_program: str
     gcc_flags: tuple[str, ...]
     pipeline: Pipeline
+    costs: Costs | None = None  # None: no forecast of cycles
 
     @property
     def is_native(self) -> bool:
@@ -82,6 +84,7 @@ def read_target(path: Path) -> Target:
     clang = fields.table("clang")
     gcc = fields.table("gcc")
     pipeline = fields.optional_table("pipeline")
+    costs = fields.optional_table("costs")
     target = Target(
         name=path.stem,
         title=fields.text("title"),
@@ -97,6 +100,7 @@ def read_target(path: Path) -> Target:
         gcc_program=gcc.text("program"),
         gcc_flags=gcc.texts("flags"),
         pipeline=Pipeline(1) if pipeline is None else read_pipeline(pipeline),
+        costs=None if costs is None else read_costs(costs),
     )
     for table in (fields, clang, gcc):
         table.finish()
