@@ -90,7 +90,10 @@ def op_model(
 
 @dataclass(frozen=True)
 class ConvCase:
-    """One convolution. ``filter`` is height and width; ``channels`` counts the result's."""
+    """One convolution. ``filter`` is height and width; ``channels`` counts the result's.
+
+    The first ``idle`` filters are zeros, with scales and biases far from the others'.
+    """
 
     kind: str
     dtype: DType
@@ -103,6 +106,7 @@ class ConvCase:
     activation: str = "NONE"
     per_channel: bool = True
     bias: bool = True
+    idle: int = 0
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
@@ -177,6 +181,10 @@ def _weights(
     several = case.per_channel and not is_uint8
     scales = [float(np.float32(s)) for s in rng.uniform(0.003, 0.01, case.channels)]
     scales = scales if several else scales[:1]
+    idle = (slice(case.idle),) if case.kind != "DEPTHWISE_CONV_2D" else (..., slice(case.idle))
+    data[idle] = 0
+    if several:
+        scales[: case.idle] = [float(np.float32(1e-9))] * case.idle
     zero = int(rng.integers(0, 256)) if is_uint8 else 0
     axis = 3 if case.kind == "DEPTHWISE_CONV_2D" else 0
     index = builder.tensor(
@@ -193,6 +201,7 @@ def _bias(
         return builder.tensor(data.shape, data.dtype, data=data)
     dtype = np.int64 if case.dtype is DType.INT16 else np.int32
     data = rng.integers(-3000, 3000, case.channels).astype(dtype)
+    data[: case.idle] = rng.integers(-(2**31), 2**31, case.idle)
     return builder.tensor(
         data.shape, data.dtype, scale=[0.02 * scale for scale in scales], axis=0, data=data
     )

@@ -7,11 +7,13 @@ import pytest
 
 from tests.compiled import run_graph
 from tests.op.single_op_models import ConvCase, check_models, conv_model
+from utvm.importers.tflite import import_tflite
 from utvm.ir.dtype import DType, dtype_of
 from utvm.ir.graph import TensorType
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import OP, Conv2dAttrs
 from utvm.op.registry import find_op
+from utvm.passes.legalize import legalize
 from utvm.support.errors import ModelError
 
 # shape, filter, channels, strides, dilation, padding, activation
@@ -49,6 +51,19 @@ def test_models_equal_litert(dtype: DType) -> None:
         )
         models.append(conv_model(rng, case))
     check_models(models)
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"])
+@pytest.mark.parametrize("dtype", [DType.INT8, DType.INT16])
+def test_filters_of_zeros_do_not_hinder_the_others(kind: str, dtype: DType) -> None:
+    rng = np.random.default_rng(54)
+    case = ConvCase(kind, dtype, (1, 5, 5, 8), (3, 3), 8, idle=5)
+    model = conv_model(rng, case)
+    check_models([model])
+    if dtype is DType.INT8:
+        graph = import_tflite(model.data, name="model", find_op=find_op)
+        ops = [node.op for node in legalize(graph, find_op).nodes]
+        assert "requantize_linear" in ops and "requantize" not in ops
 
 
 @pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4"])

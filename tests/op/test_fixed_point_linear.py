@@ -157,3 +157,24 @@ def test_an_output_without_steps_has_no_form() -> None:
     p, scales = convolution(np.random.default_rng(1), Activation.NONE)
     form = linear_form(lambda acc: conv_rescale(acc, p), tuple(scales), bounds(-9, 9), 3, 5, 5)
     assert form is None
+
+
+def test_one_accumulator_is_the_addend_alone() -> None:
+    """A filter of zeros has only its bias, and often a scale that no other one comes near."""
+    multipliers, shifts = (1 << 30, 1 << 30, 1 << 30), (-40, -8, 7)
+    p = ConvParams(0, 0, multipliers, shifts, -7, -128, 127, False)
+    low, high = int64_of([-(2**31), -9000, 3]), int64_of([-(2**31), 9000, 3])
+    form = linear_form(
+        lambda acc: conv_rescale(acc, p),
+        tuple(2.0 ** (shift - 1) for shift in shifts),
+        (low, high),
+        -7,
+        -128,
+        127,
+        one_shift=True,
+    )
+    assert form is not None
+    assert form.multipliers[0] == form.multipliers[2] == 0
+    for acc in (low, high, int64_of([-(2**31), 0, 3])):
+        expected = conv_rescale(acc, p)
+        np.testing.assert_array_equal(linear_reference(acc, form, -128, 127), expected)

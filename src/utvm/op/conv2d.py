@@ -23,7 +23,13 @@ from utvm.op.channels import weighted_channels
 from utvm.op.definition import Definition, cast, grid, register, sum_type, weighted_sum
 from utvm.op.elementwise import expect_activation
 from utvm.op.hybrid import hybrid_weights, legalize_hybrid
-from utvm.op.quantized import finish_float, plain_operands, requantize_channels, with_narrow_sum
+from utvm.op.quantized import (
+    PlainOperands,
+    finish_float,
+    plain_operands,
+    rescaled_sum,
+    with_narrow_sum,
+)
 from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.window import output_size, padded_rows, padding_value, scaled, window_view
 
@@ -203,8 +209,11 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     plain = plain_operands(b, node, filter_axis=0, int32_bias=attrs.int32_bias)
     plain = with_narrow_sum(b, plain, 0)
     attrs = replace(attrs, activation="none", int32_bias=False, **plain.attrs)
-    total = b.emit("conv2d", plain.inputs, attrs, node.name)
-    return (requantize_channels(b, node, total, plain, 0),)
+
+    def emit_sum(operands: PlainOperands) -> str:
+        return b.emit("conv2d", operands.inputs, attrs, node.name)
+
+    return (rescaled_sum(b, node, emit_sum, plain, 0),)
 
 
 def _macs(inputs: Types, outputs: Types) -> int:

@@ -31,7 +31,7 @@ from utvm.op.quantized import (
     weight_quantization,
     weighted_range,
 )
-from utvm.op.quantized_linear import Rescale, emit_linear
+from utvm.op.quantized_linear import Rescale, find_linear
 from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.requantize_double import emit_double
 
@@ -131,8 +131,8 @@ def _rescaled(b: GraphBuilder, node: Node, total: str, plain: PlainOperands) -> 
         p.qmax,
         out.dtype,
     )
-    result = emit_linear(b, total, rescale, _range(b, plain), by_sign=True)
-    return result or emit_double(b, total, rescale)
+    linear = find_linear(rescale, _range(b, plain), by_sign=True)
+    return emit_double(b, total, rescale) if linear is None else linear.emit(b, total)
 
 
 def _range(b: GraphBuilder, plain: PlainOperands) -> tuple[Int64Array, Int64Array]:

@@ -71,6 +71,8 @@ def linear_form(
     """
     real = np.asarray(scales, dtype=np.float64)
     low, high = (int64_of(bound) for bound in acc_range)
+    constant = low == high
+    real = _like_others(real, constant)
     if qmin >= qmax or not _fits(real, low, high, zero_point):
         return None
     outputs = np.arange(qmin + 1, qmax + 1, dtype=np.int64)[:, None]
@@ -83,7 +85,16 @@ def linear_form(
         shifts = np.full_like(shifts, shifts.min())
     nearest = np.ldexp(real, shifts.astype(np.int32))
     multipliers = np.minimum(int64_of(np.round(nearest)), INT32_MAX)
+    multipliers = np.where(constant, 0, multipliers)  # the addend alone is the result
     return _with_addends(multipliers, shifts, steps, outputs, low, high)
+
+
+def _like_others(
+    real: npt.NDArray[np.float64], chosen: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """The factors, those ``chosen`` as the least of the others: so they ask for nothing more."""
+    others = real[~chosen]
+    return np.where(chosen, others.min() if others.size else 1.0 / 256, real)
 
 
 def _fits(real: npt.NDArray[np.float64], low: Int64Array, high: Int64Array, zero: int) -> bool:

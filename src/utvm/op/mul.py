@@ -18,7 +18,7 @@ from utvm.op.lut import emit_binary_lut
 from utvm.op.quantize_arithmetic import ProductParams, mul_params, mul_reference
 from utvm.op.quantize_params import Activation, Quant
 from utvm.op.quantized import finish_float, quant_of, requantize_pairs
-from utvm.op.quantized_linear import Rescale, emit_linear
+from utvm.op.quantized_linear import Rescale, find_linear
 from utvm.op.requantize import RequantizeAttrs
 
 
@@ -36,9 +36,9 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         _difference(b, node.inputs[0], left.zero_point),
         _difference(b, node.inputs[1], right.zero_point),
     ], BinaryAttrs())  # fmt: skip
-    linear = emit_linear(b, product, _rescale(p, out.dtype), _range(left, right), by_sign=True)
+    linear = find_linear(_rescale(p, out.dtype), _range(left, right), by_sign=True)
     if linear is not None:
-        return (linear,)
+        return (linear.emit(b, product),)
     result = RequantizeAttrs(out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
     return (requantize_pairs(b, product, [(p.multiplier, p.shift)], result),)
 

@@ -8,6 +8,7 @@ padding then holds ``zx``. Multipliers come out per channel, or as one when all 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,9 +21,9 @@ from utvm.op.cast import CastAttrs
 from utvm.op.clip import ClipAttrs
 from utvm.op.elementwise import FLOAT_RANGE
 from utvm.op.fixed_point import Int64Array, quantize_multiplier
-from utvm.op.quantize_conv import CONV_TYPES, conv_params, conv_rescale
+from utvm.op.quantize_conv import CONV_TYPES, ConvParams, conv_params, conv_rescale
 from utvm.op.quantize_params import Activation, Quant, require_dtypes
-from utvm.op.quantized_linear import Rescale, accumulator_range, emit_linear, emit_wide_linear
+from utvm.op.quantized_linear import Rescale, accumulator_range, emit_wide_linear, find_linear
 from utvm.op.requantize import RequantizeAttrs
 from utvm.support.errors import ModelError, UnsupportedError
 
@@ -148,6 +149,20 @@ def with_narrow_sum(b: GraphBuilder, plain: PlainOperands, filter_axis: int) -> 
     return PlainOperands((x, weight, narrow), {**plain.attrs, "accumulator": DType.INT32.value})
 
 
+def _conv_params(b: GraphBuilder, node: Node, filter_axis: int) -> ConvParams:
+    """The rescaling that the node's quantizations ask for."""
+    attrs: Any = node.attrs
+    weight = weight_quantization(b, node.inputs[1], filter_axis)
+    return conv_params(
+        quant_of(b.value(node.inputs[0])),
+        weight.scales,
+        weight.zero_point,
+        quant_of(b.value(node.outputs[0])),
+        Activation(attrs.activation),
+        int32_bias=attrs.int32_bias,
+    )
+
+
 def _narrowed(data: np.ndarray, widen: bool) -> np.ndarray | None:
     """The numbers as int8, or as int16 if ``widen``; None where they do not fit."""
     for dtype in (np.int8, np.int16) if widen else (np.int8,):
@@ -185,45 +200,70 @@ def centered(b: GraphBuilder, name: str, zero_point: int) -> str:
     return b.emit("sub", [wide, b.constant(np.array([zero_point], np.int16), "zero_point")])
 
 
-def requantize_channels(
-    b: GraphBuilder, node: Node, total: str, plain: PlainOperands, filter_axis: int
+def rescaled_sum(
+    b: GraphBuilder,
+    node: Node,
+    emit_sum: Callable[[PlainOperands], str],
+    plain: PlainOperands,
+    filter_axis: int,
 ) -> str:
-    """The accumulator ``total`` of a convolution, brought to the node's declared output type.
+    """A convolution as its accumulator, brought to the node's declared output type.
 
     Operands 0 and 1 of the node are the input and the weights, whatever kind of convolution it is.
     ``requantize_linear`` where that is exact, else ``requantize``.
     """
-    attrs: Any = node.attrs
-    out = quant_of(b.value(node.outputs[0]))
-    weight = weight_quantization(b, node.inputs[1], filter_axis)
-    p = conv_params(
-        quant_of(b.value(node.inputs[0])),
-        weight.scales,
-        weight.zero_point,
-        out,
-        Activation(attrs.activation),
-        int32_bias=attrs.int32_bias,
-    )
-    narrow_sum = b.type_of(total).dtype is DType.INT32
+    dtype = quant_of(b.value(node.outputs[0])).dtype
+    p = _conv_params(b, node, filter_axis)
+    narrow_sum = plain.attrs["accumulator"] == DType.INT32.value
     assert p.wide or narrow_sum, node
     acc_range = weighted_range(b, plain, filter_axis)
     if p.wide and narrow_sum:
         assert acc_range is not None, node
-        linear = emit_wide_linear(b, total, p, acc_range)
-        if linear is not None:
-            return linear
-        total = b.emit("cast", [total], CastAttrs("int64"))
+        total = emit_sum(plain)
+        rescaled = emit_wide_linear(b, total, p, acc_range)
+        if rescaled is not None:
+            return rescaled
+        wide = b.emit("cast", [total], CastAttrs("int64"))
+        return requantize_pairs(b, wide, *_pairs(p, dtype))
     if acc_range is not None and not p.wide:
+        without, function = _without_idle(b, plain, acc_range, p)
         scales = tuple(math.ldexp(m, s - 31) for m, s in zip(p.multipliers, p.shifts, strict=True))
-        rescale = Rescale(
-            lambda acc: conv_rescale(acc, p), scales, p.zero_point, p.qmin, p.qmax, out.dtype
-        )
-        linear = emit_linear(b, total, rescale, acc_range, by_sign=False)
+        rescale = Rescale(function, scales, p.zero_point, p.qmin, p.qmax, dtype)
+        idle = acc_range[0] == acc_range[1]
+        busy = tuple(np.where(idle, 0, bound) for bound in acc_range)
+        linear = find_linear(rescale, (busy[0], busy[1]), by_sign=False)
         if linear is not None:
-            return linear
+            return linear.emit(b, emit_sum(without))
+    return requantize_pairs(b, emit_sum(plain), *_pairs(p, dtype))
+
+
+def _pairs(p: ConvParams, dtype: DType) -> tuple[list[tuple[int, int]], RequantizeAttrs]:
+    """The rescaling as ``requantize`` takes it."""
     pairs = list(zip(p.multipliers, p.shifts, strict=True))
-    result = RequantizeAttrs(out.dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
-    return requantize_pairs(b, total, pairs, result)
+    return pairs, RequantizeAttrs(dtype.value, p.qmin, p.qmax, output_zero_point=p.zero_point)
+
+
+def _without_idle(
+    b: GraphBuilder, plain: PlainOperands, acc_range: tuple[Int64Array, Int64Array], p: ConvParams
+) -> tuple[PlainOperands, Callable[[Int64Array], Int64Array]]:
+    """The operands with a bias of 0 for filters of zeros, and the rescaling that makes up for it.
+
+    Such filters often have biases that no other accumulator comes near.
+    """
+    low, high = acc_range
+    idle = low == high
+    results = conv_rescale(low, p)
+
+    def function(acc: Int64Array) -> Int64Array:
+        return np.where(idle, results, conv_rescale(np.where(idle, 0, acc), p))
+
+    x, weight, bias = plain.inputs
+    biases = b.constant_of(bias)
+    assert biases is not None
+    if not biases.reshape(-1)[idle].any():
+        return plain, function
+    small = np.where(idle, 0, biases.reshape(-1)).astype(biases.dtype)
+    return replace(plain, inputs=(x, weight, b.constant(small, "bias"))), function
 
 
 def requantize(

@@ -53,15 +53,23 @@ def accumulator_range(
     return low, high
 
 
-def emit_linear(
-    b: GraphBuilder,
-    total: str,
-    rescale: Rescale,
-    acc_range: tuple[Int64Array, Int64Array],
-    *,
-    by_sign: bool,
-) -> str | None:
-    """``requantize_linear`` behind ``total``; None where no exact constants exist.
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """``requantize_linear`` as it was found: its attributes and its constants."""
+
+    attrs: RequantizeLinearAttrs
+    constants: list[Int64Array]
+
+    def emit(self, b: GraphBuilder, total: str) -> str:
+        """The rescale of ``total``."""
+        names = [b.constant(_shortest(data), "rescale") for data in self.constants]
+        return b.emit("requantize_linear", [total, *names], self.attrs)
+
+
+def find_linear(
+    rescale: Rescale, acc_range: tuple[Int64Array, Int64Array], *, by_sign: bool
+) -> Linear | None:
+    """``requantize_linear`` for accumulators in a range; None where no exact constants exist.
 
     ``by_sign`` allows a second addend for negative accumulators, which costs three instructions.
     """
@@ -88,8 +96,7 @@ def emit_linear(
         return None
     left, operands, less = found
     attrs = RequantizeLinearAttrs(rescale.dtype.value, rescale.low, rescale.high, left, less)
-    names = [b.constant(_shortest(data), "rescale") for data in operands]
-    return b.emit("requantize_linear", [total, *names], attrs)
+    return Linear(attrs, operands)
 
 
 def emit_wide_linear(

@@ -19,7 +19,7 @@ from utvm.op.base import Arrays, Op, Types, expect, expect_inputs
 from utvm.op.builder import GraphBuilder
 from utvm.op.clip import ClipAttrs
 from utvm.op.elementwise import FLOAT_RANGE, expect_activation
-from utvm.op.quantized import PlainOperands, plain_operands, requantize_channels, with_narrow_sum
+from utvm.op.quantized import PlainOperands, plain_operands, rescaled_sum, with_narrow_sum
 from utvm.op.transpose_conv2d_phases import (
     TransposeConv2dPhasesAttrs,
     expect_geometry,
@@ -96,13 +96,16 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
     data = b.constant_of(plain.inputs[1])
     assert data is not None
     plain_attrs = replace(plain_attrs, **plain.attrs)
-    operands = [
-        plain.inputs[0],
-        _sorted_weights(b, data, plain_attrs),
-        _phase_biases(b, plain, data, plain_attrs),
-    ]
-    total = b.emit(_PHASES, operands, plain_attrs, node.name)
-    return (requantize_channels(b, node, total, plain, filter_axis=0),)
+
+    def emit_sum(plain: PlainOperands) -> str:
+        operands = [
+            plain.inputs[0],
+            _sorted_weights(b, data, plain_attrs),
+            _phase_biases(b, plain, data, plain_attrs),
+        ]
+        return b.emit(_PHASES, operands, plain_attrs, node.name)
+
+    return (rescaled_sum(b, node, emit_sum, plain, filter_axis=0),)
 
 
 _PHASES = "transpose_conv2d_phases"
