@@ -17,13 +17,15 @@ from utvm.support.errors import DeviceError, InputError
 
 
 class Board:
-    """A server whose UART is a pseudo-terminal; ``port`` is what the host opens."""
+    """A server whose UART is a pseudo-terminal; ``port`` is what the host opens.
+
+    Its side of the port is kept open: the server would read an end between two hosts.
+    """
 
     def __init__(self, server: Path) -> None:
-        self.uart, port = os.openpty()
-        tty.setraw(port)
-        self.port = Path(os.ttyname(port))
-        os.close(port)
+        self.uart, self.wire = os.openpty()
+        tty.setraw(self.wire)
+        self.port = Path(os.ttyname(self.wire))
         self.process = subprocess.Popen([server], stdin=self.uart, stdout=self.uart)
 
     def unplug(self) -> None:
@@ -31,6 +33,7 @@ class Board:
         self.process.wait()
         if self.uart >= 0:
             os.close(self.uart)
+            os.close(self.wire)
             self.uart = -1
 
 
