@@ -15,7 +15,7 @@ from utvm.codegen.c_expr import FLOAT_CALLS, PACKED_CALLS, literal
 from utvm.codegen.c_function import FunctionPrinter
 from utvm.codegen.c_layout import CALL, INDENT, WIDTH, comment, wrap_arguments
 from utvm.codegen.c_names import field_names
-from utvm.ir.dtype import dtype_of
+from utvm.ir.dtype import DType, dtype_of
 from utvm.ir.graph import Graph
 from utvm.ir.loop import Function, KernelCall, Module
 from utvm.ir.memory import MemoryPlan
@@ -220,6 +220,8 @@ def _values(data: np.ndarray) -> str:
     flat = data.reshape(-1)
     if dtype.is_integer and dtype.bits < 32:
         words = [str(value) for value in flat.tolist()]
+    elif dtype is DType.INT32 and flat.min(initial=0) > dtype.minimum:
+        words = [str(value) for value in flat.tolist()]  # as literal(), which is slow
     else:
         words = [literal(value, dtype) for value in flat.tolist()]
     lines: list[str] = []

@@ -53,10 +53,12 @@ def build_elf(
     optimize: str = "-O2",
     jobs: int = 2,
     layout: Layout | None = None,
+    objects: Sequence[Path] = (),
 ) -> Path:
     """Build ``sources`` into the program ``out``; the map goes to ``out`` with suffix '.map'.
 
-    Without a ``layout`` it is the board's own: code in flash, variables in RAM.
+    ``objects`` are compiled already. Without a ``layout`` it is the board's own: code in flash,
+    variables in RAM.
     """
     if board.target != target.name:
         raise ToolchainError(
@@ -67,14 +69,32 @@ def build_elf(
     with tempfile.TemporaryDirectory(prefix="utvm-build-") as folder:
         scratch = Path(folder)
         build = _Build(toolchain, target, scratch, toolchain.environment(scratch))
-        objects = _compile(build, sources, include_dirs, optimize, jobs)
+        compiled = _compile(build, sources, include_dirs, optimize, jobs)
+        every = [*compiled, *(str(path.resolve()) for path in objects)]
         memory = memory_script(board) if layout is None else layout.memory
         script = board.linker_script if layout is None else layout.script
         (scratch / "utvm_memory.ld").write_text(memory, encoding="ascii")
-        build.run(toolchain.link_command(target, objects, script, "program", "program.map"))
+        build.run(toolchain.link_command(target, every, script, "program", "program.map"))
         if (scratch / "program.map").exists():
             publish(scratch / "program.map", out.with_suffix(".map"))
         publish(scratch / "program", out)
+    return out
+
+
+def compile_object(
+    toolchain: Toolchain,
+    target: Target,
+    source: Path,
+    include_dirs: Sequence[Path],
+    out: Path,
+    *,
+    optimize: str = "-O2",
+) -> Path:
+    """Compiles one C source to ``out``, for ``build_elf`` to link."""
+    with tempfile.TemporaryDirectory(prefix="utvm-build-") as folder:
+        build = _Build(toolchain, target, Path(folder), toolchain.environment(Path(folder)))
+        (name,) = _compile(build, [source], include_dirs, optimize, jobs=1)
+        publish(Path(folder) / name, out)
     return out
 
 

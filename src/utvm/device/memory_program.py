@@ -9,15 +9,15 @@ host to give out, and where everything lies.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from utvm.device.crt import CRT
 from utvm.device.elf import ElfImage, read_elf
-from utvm.device.link import Layout, board_numbers, build_elf
+from utvm.device.link import Layout, board_numbers, build_elf, compile_object
 from utvm.device.toolchain import Toolchain
+from utvm.support.cache import cached_file
 from utvm.support.errors import DeviceError, InputError, MemoryLimitError, UnsupportedError
 from utvm.target.board import Board, Memory
 from utvm.target.target import Target
@@ -115,6 +115,7 @@ def build_memory_module(
     out: Path,
     *,
     keep: Sequence[str],
+    objects: Sequence[Path] = (),
     optimize: str = "-O2",
     jobs: int = 2,
 ) -> Path:
@@ -132,20 +133,30 @@ def build_memory_module(
         f"EXTERN({' '.join(keep)})",
     ]
     layout = Layout(CRT / "port" / f"{board.port}_task" / "module.ld", "\n".join(memory) + "\n")
-    with tempfile.TemporaryDirectory(prefix="utvm-module-") as folder:
-        symbols = Path(folder) / "resident.c"
-        symbols.write_text(_resident_source(resident, target), encoding="ascii")
-        return build_elf(
-            toolchain,
-            target,
-            board,
-            [*sources, symbols],
-            [*include_dirs, CRT / "include"],
-            out,
-            optimize=optimize,
-            jobs=jobs,
-            layout=layout,
-        )
+    return build_elf(
+        toolchain,
+        target,
+        board,
+        sources,
+        [*include_dirs, CRT / "include"],
+        out,
+        optimize=optimize,
+        jobs=jobs,
+        layout=layout,
+        objects=[*objects, _resident_object(toolchain, target, resident)],
+    )
+
+
+def _resident_object(toolchain: Toolchain, target: Target, resident: ElfImage) -> Path:
+    """Nothing but the addresses of functions that are on the device already; from the cache."""
+    text = _resident_source(resident, target)
+
+    def build(out: Path) -> None:
+        source = out.with_name("resident.c")
+        source.write_text(text, encoding="ascii")
+        compile_object(toolchain, target, source, [], out)
+
+    return cached_file("resident.o", (toolchain.version(), target.name, text), build)
 
 
 def _resident_source(resident: ElfImage, target: Target) -> str:

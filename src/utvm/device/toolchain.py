@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -92,8 +93,8 @@ class ZigToolchain:
 
     def version(self) -> str:
         """The versions of zig and of its clang."""
-        clang = run_tool([str(self.zig), "clang", "--version"]).splitlines()[0]
-        return f"zig {run_tool([str(self.zig), 'version']).strip()} ({clang})"
+        clang = _output(str(self.zig), "clang", "--version").splitlines()[0]
+        return f"zig {_output(str(self.zig), 'version').strip()} ({clang})"
 
     def environment(self, scratch: Path) -> Mapping[str, str]:
         """Zig's own caches: what is reused goes to ours, the rest goes with the scratch folder."""
@@ -148,7 +149,7 @@ class ZigToolchain:
             ]
             run_tool(command, cwd=path.parent, env=self.environment(path.parent))
 
-        version = run_tool([str(self.zig), "version"]).strip()
+        version = _output(str(self.zig), "version").strip()
         key = ("compiler_rt", version, target.runtime_target, target.runtime_cpu)
         return cached_file("libcompiler_rt.a", key, build)
 
@@ -162,7 +163,7 @@ class GccToolchain:
 
     def version(self) -> str:
         """The first line of ``--version``."""
-        return run_tool([self.program, "--version"]).splitlines()[0]
+        return _output(self.program, "--version").splitlines()[0]
 
     def environment(self, scratch: Path) -> Mapping[str, str]:
         """The caller's environment, with messages in English."""
@@ -191,6 +192,12 @@ class GccToolchain:
             *("-Wl,--orphan-handling=error", "-Wl,--fatal-warnings", f"-Wl,-Map={map_file}"),
             *(*objects, "-lgcc", "-o", out),
         ]
+
+
+@cache
+def _output(*command: str) -> str:
+    """What a program says of itself: asked once per process."""
+    return run_tool(command)
 
 
 def find_toolchain(name: str | None, target: Target) -> Toolchain:

@@ -153,7 +153,9 @@ def finish_module(
     if not portable_c:
         module = assemble_micros(module, target)
     for name, loop_stage in loop_stages:
-        functions, micros = (tuple(map(loop_stage, f)) for f in (module.functions, module.micros))
+        functions = tuple(map(loop_stage, module.functions))
+        # What is assembled is not printed as C any more.
+        micros = tuple(m if m.name in module.assembly else loop_stage(m) for m in module.micros)
         module = replace(module, functions=functions, micros=micros)
         observe(name, module)
     return module

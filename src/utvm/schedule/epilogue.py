@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Expr, Imm, Let, Load, Stmt, Store, Var
@@ -56,7 +57,7 @@ class Epilogue:
     reaches: dict[str, int] = field(default_factory=dict)
     legal: bool = True
 
-    @property
+    @cached_property
     def per_filter(self) -> list[str]:
         """Names of the int32 arrays that are read by filter, in the order of the stream."""
         loads = (e for e in expressions(self.statements) if isinstance(e, Load))

@@ -1,19 +1,24 @@
-"""From configs to a module for a device's RAM: several candidates share one compilation.
+"""From a config to a module for a device's RAM.
 
-In: kernels and configs. Out: ``Candidate``s as C, and modules linked against the program that the
-device runs already. Starting compiler and linker costs as much as compiling a kernel, so a batch of
-candidates is one C file, one object and one module. The options are those of ``utvm run``: a
-candidate's code is what a network gets.
+In: a kernel and an option. Out: a ``Candidate`` as C, and its module, linked against the program
+that the device runs already. Compiler and its options are those of ``utvm run``: the code of a
+candidate is what a network gets.
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from utvm.codegen.c_entry import SessionFunctions, kernel_functions
+from utvm.codegen.c_module import prefix_of
 from utvm.device.crt import crt_include_dir
 from utvm.device.elf import ElfImage, read_elf
+from utvm.device.link import compile_object
 from utvm.device.memory_program import (
     build_memory_module,
     build_memory_program,
@@ -22,16 +27,20 @@ from utvm.device.memory_program import (
 )
 from utvm.device.toolchain import Toolchain
 from utvm.driver.pipeline import finish_module
-from utvm.ir.loop import Module
+from utvm.ir.loop import Invoke, Module, Stmt
+from utvm.ir.rewrite import map_statements
 from utvm.passes.plan_memory import plan_memory
+from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.module import schedule_alone
 from utvm.schedule.options import Option
+from utvm.support.cache import cached_file
 from utvm.support.errors import MemoryLimitError, ScheduleError
 from utvm.target.board import Board
 from utvm.target.target import Target
 
 _MOST_MODULE_BYTES = 1 << 20
 _SMALLEST_MODULE_BYTES = 4096
+_NAME = "trial"
 _WORKSPACE_SHARE = 4  # of the RAM beside the program is left for workspaces
 
 
@@ -52,8 +61,7 @@ class Candidate:
 
     def code_bytes(self, image: ElfImage) -> int:
         """Of the kernel and its micro functions, without the packed wrapper."""
-        prefix = self.symbol.split("_", 2)
-        own = "_".join(prefix[:2]) + "_"
+        own = prefix_of(self.module) + "_"
         return sum(
             function.size
             for function in image.functions
@@ -70,14 +78,38 @@ class Workbench:
     toolchain: Toolchain
     folder: Path
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What an object depends on beside its text."""
+        flags = (*self.target.clang_flags, *self.target.gcc_flags)
+        return (self.toolchain.version(), self.target.name, *flags, _runtime_digest())
 
-def make_candidate(module: Module, option: Option, target: Target, name: str) -> Candidate:
-    """The candidate ``name`` of the unscheduled kernel in ``module``."""
+
+def make_candidate(module: Module, option: Option, target: Target) -> Candidate:
+    """A candidate of the unscheduled kernel in ``module``.
+
+    All candidates have the same names: where only micro functions differ, kernels are equal texts.
+    """
     scheduled = option.build()
     if scheduled is None:
         raise ScheduleError("the template does not take this kernel")
-    finished = finish_module(schedule_alone(replace(module, name=name), scheduled), target)
+    alone = schedule_alone(replace(module, name=_NAME), _numbered(scheduled))
+    finished = finish_module(alone, target)
     return Candidate(finished, kernel_functions(finished, plan_memory(finished)))
+
+
+def _numbered(scheduled: Scheduled) -> Scheduled:
+    """Micro functions by number instead of by what they do."""
+    names = {micro.name: f"micro_{at}" for at, micro in enumerate(scheduled.micros)}
+
+    def change(stmt: Stmt) -> Stmt:
+        return replace(stmt, function=names[stmt.function]) if isinstance(stmt, Invoke) else stmt
+
+    return replace(
+        scheduled,
+        function=replace(scheduled.function, body=map_statements(scheduled.function.body, change)),
+        micros=tuple(replace(micro, name=names[micro.name]) for micro in scheduled.micros),
+    )
 
 
 def build_resident(bench: Workbench, tensor_bytes: int) -> ElfImage:
@@ -111,17 +143,30 @@ def build_resident(bench: Workbench, tensor_bytes: int) -> ElfImage:
     return build(min(room, _MOST_MODULE_BYTES) & ~7)
 
 
-def build_module(bench: Workbench, resident: ElfImage, candidates: list[Candidate]) -> ElfImage:
-    """One module with all candidates."""
-    included: list[str] = []
-    for candidate in candidates:
-        for name, text in candidate.functions.sources.items():
-            (bench.folder / name).write_text(text, encoding="utf-8")
-            if name.endswith(".c"):
-                included.append(name)
-    source = bench.folder / "candidates.c"
-    lines = [f'#include "{name}"' for name in included]
-    source.write_text("\n".join(lines) + "\n", encoding="ascii")
+_LENGTH = re.compile(r"\[\d+\];")
+"""Of a declared constant: it differs where kernels do not, and is nothing to the code."""
+
+
+def build_module(bench: Workbench, resident: ElfImage, candidate: Candidate) -> ElfImage:
+    """The module of a candidate.
+
+    Compilers are slow with the loops of kernels, and these seldom differ from one candidate to the
+    next: so they are compiled apart from the assembled micro functions, and kept in the cache.
+    """
+    files = dict(candidate.functions.sources)
+    prefix = prefix_of(candidate.module)
+    kernel, micros = _apart(files.pop(f"{prefix}_kernels.c"), candidate.module)
+    header = _LENGTH.sub("[];", files[f"{prefix}_kernels.h"])
+    own = {f"{prefix}_kernels.h": header}
+    wrapper = {f"{prefix}.h": files[f"{prefix}.h"], **own}
+    objects = [
+        _object(bench, "kernel.c", kernel, own),
+        _object(bench, "packed.c", files[f"{prefix}_packed.c"], wrapper),
+    ]
+    for name, text in files.items():
+        (bench.folder / name).write_text(text, encoding="utf-8")
+    source = bench.folder / "candidate.c"
+    source.write_text(f'{micros}\n#include "{prefix}_params.c"\n', encoding="utf-8")
     out = build_memory_module(
         bench.toolchain,
         bench.target,
@@ -129,7 +174,43 @@ def build_module(bench: Workbench, resident: ElfImage, candidates: list[Candidat
         resident,
         [source],
         [bench.folder, crt_include_dir()],
-        bench.folder / "candidates.elf",
-        keep=[candidate.functions.registry for candidate in candidates],
+        bench.folder / "candidate.elf",
+        keep=[candidate.functions.registry],
+        objects=objects,
     )
     return read_elf(out)
+
+
+def _apart(text: str, module: Module) -> tuple[str, str]:
+    """The kernel with declarations of its assembled micro functions, and these."""
+    micros = ['#include "utvm/assembly.h"\n#include <stdint.h>\n']
+    for assembly in module.assembly.values():
+        _, _, function = assembly.partition("static UTVM_ASSEMBLY ")
+        head, brace, _ = function.partition(" {\n")
+        assert brace, assembly
+        text = text.replace(assembly, f"{head};\n")
+        micros.append(assembly.replace("static UTVM_ASSEMBLY", "UTVM_ASSEMBLY"))
+    return text, "\n".join(micros)
+
+
+def _object(bench: Workbench, name: str, text: str, headers: Mapping[str, str]) -> Path:
+    """A C text compiled, or from the cache."""
+
+    def build(out: Path) -> None:
+        for header, content in headers.items():
+            out.with_name(header).write_text(content, encoding="utf-8")
+        source = out.with_name(name)
+        source.write_text(text, encoding="utf-8")
+        folders = [out.parent, crt_include_dir()]
+        compile_object(bench.toolchain, bench.target, source, folders, out)
+
+    return cached_file(f"{name}.o", (*bench.key, text, *headers.values()), build)
+
+
+@cache
+def _runtime_digest() -> str:
+    """Of the headers that generated code includes."""
+    digest = hashlib.sha256()
+    for header in sorted(crt_include_dir().rglob("*.h")):
+        digest.update(header.read_bytes())
+    return digest.hexdigest()

@@ -10,8 +10,7 @@ device that does not answer at all raises ``DeviceError``; who runs this then op
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from utvm.driver.tensors import Rows, compare
 from utvm.driver.transports import Endpoint, open_session
 from utvm.schedule.options import Option
 from utvm.schedule.records import OK, Config
-from utvm.support.errors import MemoryLimitError, UtvmError
+from utvm.support.errors import MemoryLimitError, ToolchainError, UtvmError
 from utvm.target.board import load_board
 from utvm.target.target import load_target
 from utvm.tune.build import Candidate, Workbench, build_module, build_resident, make_candidate
@@ -112,54 +111,32 @@ class Meter:
     def close(self) -> None:
         self._session.close()
 
-    def measure(self, jobs: Sequence[Job], begin: Callable[[int], None]) -> list[Trial]:
-        """A trial for each job; ``begin`` is told which one is about to be made, or to run."""
-        trials: list[Trial] = []
-        made: list[tuple[Job, Candidate, float]] = []
-        for job in jobs:
-            start = time.perf_counter()
-            begin(job.id)
-            try:
-                candidate = self._candidate(job)
-            except UtvmError as error:
-                trials.append(Trial(job.id, SCHEDULE, detail=str(error)))
-            except _DEFECTS as error:
-                trials.append(Trial(job.id, SCHEDULE, detail=f"{type(error).__name__}: {error}"))
-            else:
-                made.append((job, candidate, time.perf_counter() - start))
-        return [*trials, *self._run(made, begin)]
+    def measure(self, job: Job) -> Trial:
+        """One trial, whatever becomes of it."""
+        start = time.perf_counter()
+        try:
+            candidate = self._candidate(job)
+        except UtvmError as error:
+            return Trial(job.id, SCHEDULE, detail=str(error))
+        except _DEFECTS as error:
+            return Trial(job.id, SCHEDULE, detail=f"{type(error).__name__}: {error}")
+        try:
+            image = build_module(self._bench, self._resident, candidate)
+        except MemoryLimitError as error:
+            return Trial(job.id, MEMORY, detail=str(error))
+        except ToolchainError as error:
+            return Trial(job.id, BUILD, detail=str(error))
+        self._session.load(image)
+        trial = self._trial(job, candidate, image)
+        return replace(trial, seconds=time.perf_counter() - start)
 
     def _candidate(self, job: Job) -> Candidate:
         if job.task not in self._options:
             self._options[job.task] = self._setup.tasks[job.task].options(self._target)
         option = self._options[job.task][job.config]
-        module = self._setup.tasks[job.task].module
-        return make_candidate(module, option, self._target, f"t{job.id}")
+        return make_candidate(self._setup.tasks[job.task].module, option, self._target)
 
-    def _run(
-        self, made: list[tuple[Job, Candidate, float]], begin: Callable[[int], None]
-    ) -> list[Trial]:
-        """Builds what was made as one module; if that fails, one by one."""
-        if not made:
-            return []
-        start = time.perf_counter()
-        try:
-            image = build_module(self._bench, self._resident, [c for _, c, _ in made])
-        except UtvmError as error:
-            if len(made) > 1:
-                return [trial for one in made for trial in self._run([one], begin)]
-            status = MEMORY if isinstance(error, MemoryLimitError) else BUILD
-            return [Trial(made[0][0].id, status, detail=str(error))]
-        share = (time.perf_counter() - start) / len(made)
-        self._session.load(image)
-        trials = []
-        for job, candidate, seconds in made:
-            begin(job.id)
-            trials.append(self._trial(job, candidate, image, seconds + share))
-        return trials
-
-    def _trial(self, job: Job, candidate: Candidate, image: ElfImage, seconds: float) -> Trial:
-        start = time.perf_counter()
+    def _trial(self, job: Job, candidate: Candidate, image: ElfImage) -> Trial:
         task = self._setup.tasks[job.task]
         try:
             cycles, outputs = self._timed(candidate, task)
@@ -175,14 +152,8 @@ class Meter:
         comparison = compare(outputs, task.expected)
         if not comparison.matches:
             return Trial(job.id, INEXACT, detail=comparison.first)
-        return Trial(
-            job.id,
-            OK,
-            cycles,
-            candidate.code_bytes(image),
-            candidate.constant_bytes,
-            seconds + time.perf_counter() - start,
-        )
+        code_bytes = candidate.code_bytes(image)
+        return Trial(job.id, OK, cycles, code_bytes, candidate.constant_bytes)
 
     def _timed(self, candidate: Candidate, task: Task) -> tuple[int, Rows]:
         """One run, or on a board the median of some, from outputs that are all wrong."""

@@ -56,9 +56,9 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
         meter = Meter(setup, folder)
         send(sink, ("ready",))
         while True:
-            jobs = receive(source)
-            for trial in meter.measure(jobs, lambda job: send(sink, ("begin", job))):
-                send(sink, ("done", trial))
+            for job in receive(source):
+                send(sink, ("begin", job.id))
+                send(sink, ("done", meter.measure(job)))
             send(sink, ("idle",))
     except EOFError:
         return
