@@ -9,6 +9,7 @@ this IR; ``utvm.codegen`` prints it as C. Everything is immutable and compares b
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
@@ -274,7 +275,7 @@ class Step:
     arguments: tuple[object, ...]
 
     def __str__(self) -> str:
-        shown = (f'"{a}"' if isinstance(a, str) else str(a) for a in self.arguments)
+        shown = [a.value if isinstance(a, DType) else json.dumps(a) for a in self.arguments]
         return f"{self.name}({', '.join(shown)})"
 
 

@@ -143,7 +143,7 @@ def reorder(function: Function, outer: str, inner: str) -> Function:
                 "the loops are not directly nested",
                 where=where,
                 expected=f"{inner} alone in {outer}",
-                found=_contents(stmt),
+                found=contents(stmt),
             )
         if reason := obstacle(stmt, nested):
             raise ScheduleError("the loops cannot be exchanged", where=where, found=reason)
@@ -248,7 +248,7 @@ def _simplified(function: Function) -> Function:
     return replace(function, body=simplify_body(function.body))
 
 
-def _contents(stmt: For) -> str:
+def contents(stmt: For) -> str:
     """What stands in a loop, in words."""
     words = (f"loop {s.var.name}" if isinstance(s, For) else type(s).__name__ for s in stmt.body)
     return ", ".join(words)

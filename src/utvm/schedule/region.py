@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 
 from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Load, Stmt, Store
 from utvm.ir.print_loop import print_expr
@@ -120,6 +121,16 @@ def ranges_of(function: Function) -> dict[str, tuple[int, int]]:
             first, last = loop_range(stmt)
             low, high = found.get(stmt.var.name, (first, last))
             found[stmt.var.name] = min(low, first), max(high, last)
+    return found
+
+
+def multiples_of(function: Function) -> dict[str, int]:
+    """By loop variable, a number that divides all its values."""
+    found: dict[str, int] = {}
+    for stmt in statements(function.body):
+        if isinstance(stmt, For):
+            start = int(stmt.start.value) if isinstance(stmt.start, Imm) else 1
+            found[stmt.var.name] = gcd(found.get(stmt.var.name, 0), start, stmt.step)
     return found
 
 
