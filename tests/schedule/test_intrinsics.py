@@ -31,7 +31,10 @@ from utvm.target.target import load_target
 
 Array = npt.NDArray[Any]
 ROWS = 400
-WRAPPING = ("sadd16", "ssub16", "sadd8", "ssub8", "sxtab16", "uxtab16")
+WRAPPING = (
+    *("sadd16", "ssub16", "sadd8", "ssub8"),
+    *("sxtab16", "sxtab16_ror8", "uxtab16", "uxtab16_ror8"),
+)
 """They wrap where loop IR must not go."""
 BODIES = [name for name, one in INSTRUCTIONS.items() if one.body]
 

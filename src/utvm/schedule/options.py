@@ -23,6 +23,8 @@ from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import schedule_function
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.pool_kernel import schedule_pool
+from utvm.schedule.pool_window import read_pool
 from utvm.schedule.records import Config, Record, config_of
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd
@@ -86,6 +88,9 @@ def kernel_options(
     """The same for a target: packed words need its DSP instructions."""
     if not target.has("dsp"):
         return []
+    if read_pool(function, constants) is not None:
+        build = partial(schedule_pool, function, constants)
+        return [Option(0, 0, build, config_of({"template": "pool"}))]
     options = options_of(function, constants)
     w = read_weighted_sum(function, constants)
     if w is not None and not w.narrow:

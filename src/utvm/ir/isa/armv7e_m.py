@@ -178,6 +178,19 @@ def sxtab16(a: int, x: int) -> int:
 
 
 @instruction(
+    "utvm_half(a, i) + utvm_byte(x, 2 * i + 1)",
+    "sxtab16" + TWO + ", ror #8",
+    "extend",
+    lanes({"a": "int16[2]", "x": "int8[4]"}, "int16[2]", 2, "a[k] + int16(x[2 * k + 1])"),
+    c_lanes=2,
+    roles=(SOURCE, SHIFTED),
+)
+def sxtab16_ror8(a: int, x: int) -> int:
+    """a's halfwords plus x's bytes 1 and 3, signed, modulo 2^16."""
+    return halves(lambda i: half(a, i) + byte(x, 2 * i + 1))
+
+
+@instruction(
     "utvm_half(a, i) + utvm_ubyte(x, 2 * i)",
     "uxtab16" + TWO,
     "extend",
@@ -187,6 +200,19 @@ def sxtab16(a: int, x: int) -> int:
 def uxtab16(a: int, x: int) -> int:
     """a's halfwords plus x's bytes 0 and 2, unsigned, modulo 2^16."""
     return halves(lambda i: half(a, i) + ubyte(x, 2 * i))
+
+
+@instruction(
+    "utvm_half(a, i) + utvm_ubyte(x, 2 * i + 1)",
+    "uxtab16" + TWO + ", ror #8",
+    "extend",
+    lanes({"a": "int16[2]", "x": "uint8[4]"}, "int16[2]", 2, "a[k] + int16(x[2 * k + 1])"),
+    c_lanes=2,
+    roles=(SOURCE, SHIFTED),
+)
+def uxtab16_ror8(a: int, x: int) -> int:
+    """a's halfwords plus x's bytes 1 and 3, unsigned, modulo 2^16."""
+    return halves(lambda i: half(a, i) + ubyte(x, 2 * i + 1))
 
 
 @instruction("utvm_pair(a, b)", "pkhbt" + TWO + ", lsl #16", "extend", roles=(SOURCE, SHIFTED))
@@ -381,7 +407,9 @@ INSTRUCTIONS = (
     uxtb16,
     uxtb16_ror8,
     sxtab16,
+    sxtab16_ror8,
     uxtab16,
+    uxtab16_ror8,
     pkhbt,
     pkhtb,
     sadd16,

@@ -145,9 +145,21 @@ static inline int32_t utvm_sxtab16(int32_t a, int32_t x) {
   return result;
 }
 
+static inline int32_t utvm_sxtab16_ror8(int32_t a, int32_t x) {
+  int32_t result;
+  __asm__("sxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(a), "r"(x));
+  return result;
+}
+
 static inline int32_t utvm_uxtab16(int32_t a, int32_t x) {
   int32_t result;
   __asm__("uxtab16 %0, %1, %2" : "=r"(result) : "r"(a), "r"(x));
+  return result;
+}
+
+static inline int32_t utvm_uxtab16_ror8(int32_t a, int32_t x) {
+  int32_t result;
+  __asm__("uxtab16 %0, %1, %2, ror #8" : "=r"(result) : "r"(a), "r"(x));
   return result;
 }
 
@@ -345,10 +357,28 @@ static inline int32_t utvm_sxtab16(int32_t a, int32_t x) {
   return (int32_t)word;
 }
 
+static inline int32_t utvm_sxtab16_ror8(int32_t a, int32_t x) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_half(a, i) + utvm_byte(x, 2 * i + 1);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
 static inline int32_t utvm_uxtab16(int32_t a, int32_t x) {
   uint32_t word = 0;
   for (int i = 0; i < 2; i++) {
     const int32_t lane = utvm_half(a, i) + utvm_ubyte(x, 2 * i);
+    word |= ((uint32_t)lane & 0xffffu) << 16 * i;
+  }
+  return (int32_t)word;
+}
+
+static inline int32_t utvm_uxtab16_ror8(int32_t a, int32_t x) {
+  uint32_t word = 0;
+  for (int i = 0; i < 2; i++) {
+    const int32_t lane = utvm_half(a, i) + utvm_ubyte(x, 2 * i + 1);
     word |= ((uint32_t)lane & 0xffffu) << 16 * i;
   }
   return (int32_t)word;
