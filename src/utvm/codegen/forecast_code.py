@@ -45,6 +45,7 @@ from utvm.ir.loop import (
     Load,
     Stmt,
     Store,
+    Var,
     View,
 )
 from utvm.ir.rewrite import linear, statements
@@ -64,9 +65,18 @@ class Work:
     calls: dict[Call, float] = field(default_factory=lambda: defaultdict(float))
 
 
+_Place = tuple[int, int]
+
+
 @dataclass
 class _Frame:
-    """A body that runs ``runs`` times. ``names`` change in it; ``seen`` has been counted in it."""
+    """A body that runs ``runs`` times. ``names`` change in it; ``seen`` has been counted in it.
+
+    ``moved`` are the addresses that move with the loop, ``held`` is what stays in registers from
+    one round to the next; ``spans`` has the first and the last use of what is made in a round.
+    Compilers finish one accumulator of a straight line before they begin the next, so uses are
+    ordered by the ``chain`` that they are part of: the accumulator's number.
+    """
 
     runs: float
     names: set[str]
@@ -74,7 +84,30 @@ class _Frame:
     seen: set[object] = field(default_factory=set)
     moved: set[object] = field(default_factory=set)
     held: set[object] = field(default_factory=set)
+    spans: dict[object, tuple[_Place, _Place]] = field(default_factory=dict)
+    chains: list[str] = field(default_factory=list)
+    chain: int = 0
     counted: float = 0.0
+    step: int = 0
+
+    def use(self, value: object) -> None:
+        """A value is made or used now."""
+        self.step += 1
+        now = (self.chain, self.step)
+        first, last = self.spans.get(value, (now, now))
+        self.spans[value] = min(first, now), max(last, now)
+
+    def spilled(self, registers: int, carried: int) -> int:
+        """How many values per round find no register."""
+        fixed = len(self.held) + carried
+        ends: list[_Place] = []
+        spilled = max(0, fixed + 2 - registers)
+        for first, last in sorted(self.spans.values()):
+            ends = [end for end in ends if end > first]
+            if last > first:
+                spilled += fixed + len(ends) + 1 > registers
+                ends.append(last)
+        return spilled
 
 
 def count_work(
@@ -121,6 +154,7 @@ class _Counter:
                 self.value(value)
             case Alloc(buffer):
                 self.frame.names.add(buffer.name)
+                self.frame.chains.append(buffer.name)
             case View():
                 self._view(stmt)
             case Store():
@@ -156,9 +190,12 @@ class _Counter:
                     self.frame.held.add(fact.number)
             case Load(buffer) if buffer.scope == "register":
                 self.frame.held.add(buffer.name)
+            case Var(name) if level == len(self.frames) - 1:
+                self.frame.use(name)
+            case _ if level == len(self.frames) - 1:
+                self.frame.use(fact.number)
             case _:
-                if level < len(self.frames) - 1:
-                    self.frame.held.add(fact.number)
+                self.frame.held.add(fact.number)
 
     def _level(self, names: frozenset[str]) -> int:
         """The innermost loop that changes anything a value depends on."""
@@ -200,7 +237,12 @@ class _Counter:
         self.add("alu", min(terms, 2), level)
 
     def _store(self, stmt: Store) -> None:
+        frame = self.frame
+        frame.chain = len(frame.chains)
+        if stmt.buffer.name in frame.chains:
+            frame.chain = frame.chains.index(stmt.buffer.name)
         self.value(_stored(stmt))
+        frame.chain = len(frame.chains)
         if stmt.buffer.scope == "register":
             self._forget(stmt.buffer.name)
             return
@@ -258,7 +300,7 @@ class _Counter:
         frame = _Frame(runs, names, stmt.var.name)
         self.frames.append(frame)
         for value in chosen:
-            frame.seen, frame.counted = set(), 0.0
+            frame.seen, frame.spans, frame.chains, frame.counted = set(), {}, [], 0.0
             known = {**values, stmt.var.name: value} if len(chosen) > 1 else values
             self.body(stmt.body, known, max(1, budget // len(chosen)))
         self.frames.pop()
@@ -269,9 +311,13 @@ class _Counter:
         innermost = not any(isinstance(s, For | If | Invoke) for s in stmt.body)
         unrolled = self._unrolled(frame, rounds) if innermost else 1
         if innermost:
-            carried = {s.buffer.name for s in statements(stmt.body) if isinstance(s, Store)}
-            pressure = len(frame.held | carried) + 2
-            self.add("spill", max(0, pressure - self.costs.registers) * rounds)
+            carried = {
+                s.buffer.name
+                for s in statements(stmt.body)
+                if isinstance(s, Store) and s.buffer.scope == "register"
+            }
+            spilled = frame.spilled(self.costs.registers, len(carried - frame.held))
+            self.add("spill", spilled * rounds)
         if unrolled >= rounds:
             return
         for name, count in (("advance", len(frame.moved)), ("round", 1)):
