@@ -8,7 +8,6 @@ renamed apart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from utvm.codegen.thumb.machine import NotSelectableError
@@ -68,7 +67,7 @@ class Put(Stmt):
 @dataclass
 class Nest:
     """A prepared body. ``opaque`` are the values that addresses name; ``starts`` and ``stops``
-    the bounds of loops by variable."""
+    the bounds of loops by variable; ``forms``: what variables are in addresses."""
 
     function: Function
     body: tuple[Stmt, ...] = ()
@@ -78,6 +77,7 @@ class Nest:
     loops: dict[str, For] = field(default_factory=dict)
     starts: dict[str, Polynomial] = field(default_factory=dict)
     stops: dict[str, Polynomial] = field(default_factory=dict)
+    forms: dict[str, Polynomial] = field(default_factory=dict)
 
     def rounds(self, var: str) -> int | None:
         """How often a loop runs, or None where only running tells."""
@@ -97,19 +97,17 @@ def prepare(function: Function) -> Nest:
     if function.workspace:
         raise NotSelectableError("a micro function has no workspace")
     nest = Nest(function)
-    known = {var.name: symbol(var.name) for var in function.scalars}
-    nest.body = _Preparer(nest, (), known, {}, {}, {}).body(function.body)
+    nest.body = _Preparer(nest, (), {}, {}, {}).body(function.body)
     return nest
 
 
 @dataclass
 class _Preparer:
-    """``known``: what variables are in addresses; ``names``: their new names; ``registers``: the
-    register buffers renamed; ``views``: pointers as buffer and offset in bytes."""
+    """``names``: the new names of variables, which no two share; ``registers``: the register
+    buffers renamed; ``views``: pointers as buffer and offset in bytes."""
 
     nest: Nest
     path: tuple[str, ...]
-    known: dict[str, Polynomial]
     names: dict[str, Var]
     registers: dict[str, Buffer]
     views: dict[str, tuple[str, Polynomial]]
@@ -118,7 +116,6 @@ class _Preparer:
         return _Preparer(
             self.nest,
             path,
-            dict(self.known),
             dict(self.names),
             dict(self.registers),
             dict(self.views),
@@ -143,7 +140,7 @@ class _Preparer:
             case Let(var, value):
                 value = self.expr(value)
                 fresh = self._fresh(var)
-                self.known[var.name] = self._affine(value, fresh)
+                self.nest.forms[fresh.name] = self._affine(value, fresh)
                 return (Let(fresh, value),)
             case Alloc(buffer):
                 apart = replace(buffer, name=self._apart(buffer.name))
@@ -169,12 +166,12 @@ class _Preparer:
             return ()
         if extent.is_constant and extent.constant <= stmt.step:
             inner = self.inside(self.path)
-            inner.known[stmt.var.name] = start
-            return (Let(inner._fresh(stmt.var), self.expr(stmt.start)), *inner.body(stmt.body))
+            fresh = inner._fresh(stmt.var)
+            self.nest.forms[fresh.name] = start
+            return (Let(fresh, self.expr(stmt.start)), *inner.body(stmt.body))
         inner = self.inside(self.path)
         fresh = inner._fresh(stmt.var)
         inner.path = (*self.path, fresh.name)
-        inner.known[stmt.var.name] = symbol(fresh.name)
         bounds = self.expr(stmt.start), self.expr(stmt.stop)
         result = replace(stmt, var=fresh, start=bounds[0], stop=bounds[1], body=())
         self.nest.loops[fresh.name] = result
@@ -198,15 +195,11 @@ class _Preparer:
         if var.type is not DType.INT32:
             return symbol(var.name)
         opaque: list[Expr] = []
-        form = polynomial(value, self._renamed(), lambda e: opaque.append(e) or ZERO)  # type: ignore[func-returns-value]
+        form = polynomial(value, self.nest.forms, lambda e: opaque.append(e) or ZERO)  # type: ignore[func-returns-value]
         return symbol(var.name) if opaque else form
 
-    def _renamed(self) -> Mapping[str, Polynomial]:
-        """What variables are, by their new names."""
-        return {self.names[n].name: p for n, p in self.known.items() if n in self.names}
-
     def _address(self, expr: Expr) -> Polynomial:
-        return polynomial(self.expr(expr), self._renamed(), self._opaque)
+        return polynomial(self.expr(expr), self.nest.forms, self._opaque)
 
     def _opaque(self, expr: Expr) -> Polynomial:
         if not expr.dtype.is_integer or expr.dtype.bits > 32:
@@ -250,7 +243,7 @@ class _Preparer:
         form = ZERO
         for extent, index in zip(buffer.shape, indices, strict=True):
             part = index if prepared else self.expr(index)
-            form = form * constant(extent) + polynomial(part, self._renamed(), self._opaque)
+            form = form * constant(extent) + polynomial(part, self.nest.forms, self._opaque)
         form = form * constant(buffer.dtype.size_bytes)
         root, before = self.views.get(buffer.name, (buffer.name, ZERO))
         dtype = buffer.dtype if lanes == 1 else DType.INT32

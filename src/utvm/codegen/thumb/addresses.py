@@ -53,13 +53,14 @@ class Addresses:
     ends: dict[tuple[int, Polynomial], int] = field(default_factory=dict)
     at_entry: tuple[Draft, int] | None = None
 
+    def __post_init__(self) -> None:
+        self.walkers = plan_walkers(self.nest)
+
     def enter(self, parameters: dict[str, int]) -> None:
         """Makes the pointers from the parameters; the last walker of a buffer takes its register
         unless accesses need the base."""
-        walkers = plan_walkers(self.nest)
-        walking = {number for walker in walkers for number in walker.members}
-        free = [a for a in self.nest.accesses if a.number not in walking]
-        self.bases = {a.buffer: parameters[a.buffer] for a in free}
+        walkers = self.walkers
+        self.bases = {a.buffer: parameters[a.buffer] for a in self._free()}
         last = {walker.buffer: walker for walker in walkers}
         for walker in walkers:
             register = parameters[walker.buffer]
@@ -74,10 +75,13 @@ class Addresses:
 
     def free_names(self) -> frozenset[str]:
         """The names in the offsets of accesses that have no walker."""
-        walkers = plan_walkers(self.nest)
-        walking = {number for walker in walkers for number in walker.members}
-        free = [a.form.names for a in self.nest.accesses if a.number not in walking]
-        return frozenset().union(*free, *(walker.entry.names for walker in walkers))
+        free = [access.form.names for access in self._free()]
+        return frozenset().union(*free, *(walker.entry.names for walker in self.walkers))
+
+    def _free(self) -> list[Access]:
+        """The accesses that have no walker."""
+        walking = {number for walker in self.walkers for number in walker.members}
+        return [access for access in self.nest.accesses if access.number not in walking]
 
     def load(self, fetch: Fetch, dest: int | None) -> int:
         access = self.nest.accesses[fetch.number]

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from utvm.codegen.thumb.body import Body
+from utvm.codegen.thumb.crowds import ALWAYS, Crowd, crowd_of, rest_of
 from utvm.codegen.thumb.flow import live_in, live_out
-from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, members, real
+from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, mask, members, real
 from utvm.codegen.thumb.schedule import Scheduled, schedule
 from utvm.codegen.thumb.spill import SpillCosts, Spiller, Spills
 from utvm.target.pipeline import Pipeline
@@ -21,6 +22,7 @@ from utvm.target.pipeline import Pipeline
 REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
 _COLD = 50  # a block with less than this part of the hottest one's work is scheduled quickly
 _LOCAL = 3  # what lives in one block only frees a register for a short time: it counts so much more
+_HIDDEN = 2  # loads and stores cost at least this part of what they cost alone, per issue slot
 _TRIES = 2  # values spilled beyond those that must be, to see whether it pays
 
 
@@ -35,13 +37,6 @@ class Allocation:
     cycles: int
 
 
-@dataclass(frozen=True)
-class _Failure:
-    """The registers that compete at each place where there are too few."""
-
-    crowds: list[int]
-
-
 def allocate(program: Program, pipeline: Pipeline) -> Allocation:
     """The cheapest allocation found."""
     return _Allocator(program, pipeline).run()
@@ -52,6 +47,7 @@ class _Allocator:
         self.pipeline = pipeline
         self.spiller = Spiller(program)
         self.costs = SpillCosts(program, self.spiller.again)
+        self.remade = mask(tuple(self.spiller.again))
         self.bodies: dict[tuple[Block, int], Body] = {}
         self.known: dict[object, Scheduled] = {}
         self.crossing = 0
@@ -74,10 +70,9 @@ class _Allocator:
                 tries += 1
                 if best is None or result.cycles < best.cycles:
                     best, tries = result, 0
-                crowds = [self._crowd(result.program)]
+                victims = self._victims([self._through(spills)], spills, self._gain(spills))
             else:
-                crowds = result.crowds
-            victims = self._victims(crowds, spills)
+                victims = self._victims(result, spills)
             if not victims or (best is not None and tries > _TRIES):
                 break
             spills |= victims
@@ -85,53 +80,71 @@ class _Allocator:
             raise NotSelectableError("more values at once than registers")
         return best
 
-    def _victims(self, crowds: Sequence[int], spills: Spills) -> dict[int, int]:
-        """One register of each crowd that has lost none yet, with how far it is to be spilled."""
+    def _victims(
+        self, crowds: Sequence[Crowd], spills: Spills, worth: int = 1 << 60
+    ) -> dict[int, int]:
+        """As many registers of each crowd as it has too many, with how far each is to be spilled,
+        unless that surely costs more than it is ``worth``."""
         victims: dict[int, int] = {}
-        origins = self.spiller.origins
+        origins, limit = self.spiller.origins, worth * _HIDDEN * self.pipeline.width
         for crowd in crowds:
-            candidates = {origins.get(register, register) for register in members(crowd)}
-            if candidates & set(victims):
-                continue
-            degrees = {r: self.costs.next_degree(r, spills) for r in candidates}
-            found = [
-                (d[1] * (1 if self.crossing >> r & 1 else _LOCAL), r, d[0])
-                for r, d in degrees.items()
-                if d is not None
-            ]
-            if found:
-                _, victim, distance = min(found)
-                victims[victim] = distance
+            gaps = {origins.get(register, register): gap for register, gap in crowd.gaps.items()}
+            missing = crowd.excess - sum(victims.get(r, gap) < gap for r, gap in gaps.items())
+            found: list[tuple[int, int, int]] = []
+            for register, gap in gaps.items():
+                degree = self.costs.next_degree(register, spills, gap)
+                if degree is not None and register not in victims and degree[0] < limit:
+                    local = not self.crossing >> register & 1
+                    found.append((degree[0] * (_LOCAL if local else 1), register, degree[1]))
+            victims |= {r: distance for _, r, distance in sorted(found)[: max(missing, 0)]}
         return victims
 
-    def _crowd(self, program: Program) -> int:
-        """What lives through the block that costs most."""
-        blocks = program.blocks
+    def _hottest(self, spills: Spills) -> tuple[Block, int]:
+        """The block that costs most, and what is live behind it."""
+        blocks = self.spiller.rewritten(spills)[0].blocks
         outs = live_out(blocks)
-        weights = [block.weight * len(block.insts) for block in blocks]
-        at = weights.index(max(weights))
-        return live_in(blocks[at], outs[at]) & outs[at]
+        return max(zip(blocks, outs, strict=True), key=lambda b: b[0].weight * len(b[0].insts))
 
-    def _attempt(self, spills: Spills, thorough: bool) -> Allocation | _Failure:
+    def _through(self, spills: Spills) -> Crowd:
+        """What lives through the hottest block."""
+        block, out = self._hottest(spills)
+        through = members(live_in(block, out) & out)
+        return Crowd({r: rest_of(block.insts, r) for r in through}, 1)
+
+    def _gain(self, spills: Spills) -> int:
+        """What the hottest block would gain by some more registers."""
+        block, out = self._hottest(spills)
+        now = self._schedule(block, out, thorough=True).cycles
+        return (now - self._schedule(block, out, True, _TRIES + 1).cycles) * block.weight
+
+    def _attempt(self, spills: Spills, thorough: bool) -> Allocation | list[Crowd]:
         program, slots = self.spiller.rewritten(spills)
         outs = live_out(program.blocks)
         blocks: list[Block] = []
+        crowds: list[tuple[int, Crowd]] = []
         cycles = 0
         for block, out in zip(program.blocks, outs, strict=True):
             hot = block.weight * len(block.insts) * _COLD >= self.most
             found = self._schedule(block, out, thorough and hot)
             cycles += found.cycles * block.weight
             blocks.append(replace(block, insts=found.insts))
+            if found.pressure + (out & ~block.mentions).bit_count() > len(REGISTERS):
+                crowd = crowd_of(found.insts, out, len(REGISTERS), self.remade)
+                if crowd is not None:
+                    crowds.append((-block.weight, crowd))
+        if crowds:
+            return [crowd for _, crowd in sorted(crowds, key=lambda c: c[0])]
         program = replace(program, blocks=tuple(blocks))
         colors = color(program, outs)
-        if isinstance(colors, _Failure):
+        if isinstance(colors, list):
             return colors
         return Allocation(program, colors, slots, cycles)
 
-    def _schedule(self, block: Block, out: int, thorough: bool) -> Scheduled:
-        """Remembered, since most blocks stay as they are from one attempt to the next."""
+    def _schedule(self, block: Block, out: int, thorough: bool, spare: int = 0) -> Scheduled:
+        """Remembered, since most blocks stay as they are from one attempt to the next; with
+        ``spare`` registers more than there are."""
         inside = out & block.mentions
-        limit = len(REGISTERS) - (out & ~inside).bit_count()
+        limit = len(REGISTERS) + spare - (out & ~inside).bit_count()
         key = (block, inside, limit if thorough else 0)
         if key not in self.known:
             if (block, inside) not in self.bodies:
@@ -141,28 +154,28 @@ class _Allocator:
         return self.known[key]
 
 
-def color(program: Program, outs: Sequence[int]) -> dict[int, int] | _Failure:
+def color(program: Program, outs: Sequence[int]) -> dict[int, int] | list[Crowd]:
     """A real register for each virtual one, or who competes. Greedy in the order of the text,
     which is optimal for straight lines."""
     found = _interference(program, outs)
     colors: dict[int, int] = {}
     holders = dict.fromkeys(REGISTERS, 0)  # by real register: who lives in it,
     closed = dict.fromkeys(REGISTERS, 0)  # and who lives at the same time
-    crowds: list[int] = []
+    crowds: list[Crowd] = []
     for register in sorted(found.order, key=lambda r: (r not in program.fixed, found.order[r])):
         bit, neighbours = 1 << register, found.neighbours[register]
         free = [c for c in REGISTERS if not (holders[c] & neighbours or closed[c] & bit)]
         if register in program.fixed:
             free = [c for c in free if c == program.fixed[register]]
         if not free:
-            crowds.append(found.crowd(register))
+            crowds.append(Crowd(dict.fromkeys(members(found.crowd(register)), ALWAYS), 1))
             continue
         wished = [colors[p] for p in found.partners.get(register, ()) if p in colors]
         taken = next((c for c in wished if c in free), free[0])
         colors[register] = taken
         holders[taken] |= bit
         closed[taken] |= neighbours
-    return _Failure(crowds) if crowds else colors
+    return crowds or colors
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from utvm.ir.loop import Binary, Expr, Imm, Var
 
@@ -22,18 +23,23 @@ class Polynomial:
     terms: tuple[tuple[Monomial, int], ...] = ()
 
     def __add__(self, other: Polynomial) -> Polynomial:
+        if not self.terms or not other.terms:
+            return self if self.terms else other
         sums = dict(self.terms)
         for names, coefficient in other.terms:
             sums[names] = sums.get(names, 0) + coefficient
         return _made(sums)
 
     def __neg__(self) -> Polynomial:
-        return _made({names: -c for names, c in self.terms})
+        return Polynomial(tuple((names, -c) for names, c in self.terms))
 
     def __sub__(self, other: Polynomial) -> Polynomial:
         return self + -other
 
     def __mul__(self, other: Polynomial) -> Polynomial:
+        if other.is_constant:
+            factor = other.constant
+            return Polynomial(tuple((a, x * factor) for a, x in self.terms)) if factor else ZERO
         sums: dict[Monomial, int] = {}
         for a, x in self.terms:
             for b, y in other.terms:
@@ -41,20 +47,20 @@ class Polynomial:
                 sums[names] = sums.get(names, 0) + x * y
         return _made(sums)
 
-    @property
+    @cached_property
     def constant(self) -> int:
         return dict(self.terms).get((), 0)
 
-    @property
+    @cached_property
     def variable(self) -> Polynomial:
         """Everything but the constant."""
-        return _made({names: c for names, c in self.terms if names})
+        return Polynomial(tuple(term for term in self.terms if term[0]))
 
-    @property
+    @cached_property
     def is_constant(self) -> bool:
         return all(not names for names, _ in self.terms)
 
-    @property
+    @cached_property
     def names(self) -> frozenset[str]:
         return frozenset(name for names, _ in self.terms for name in names)
 
@@ -88,7 +94,7 @@ ZERO = Polynomial()
 
 
 def constant(value: int) -> Polynomial:
-    return _made({(): value})
+    return Polynomial((((), value),)) if value else ZERO
 
 
 def symbol(name: str) -> Polynomial:

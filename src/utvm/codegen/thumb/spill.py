@@ -62,18 +62,21 @@ class SpillCosts:
         self._costs[register, distance] = total
         return total
 
-    def next_degree(self, register: int, spills: Spills) -> tuple[int, int] | None:
-        """The next shorter distance that changes anything, and what it costs more."""
+    def next_degree(
+        self, register: int, spills: Spills, gap: int = 1 << 31
+    ) -> tuple[int, int] | None:
+        """What spilling it further costs more, and the distance: the next shorter one that changes
+        anything and is below ``gap``."""
         if register not in self._mentions:
             return None
         now = self._made.get(register, 0)
         if register in spills:
             now = self.cost(register, spills[register])
         for distance in DEGREES:
-            if distance < spills.get(register, 1 << 31):
+            if distance < spills.get(register, 1 << 31) and distance < gap:
                 cost = self.cost(register, distance)
                 if cost > now:
-                    return distance, cost - now
+                    return cost - now, distance
         return None
 
 

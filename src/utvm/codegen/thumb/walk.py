@@ -11,6 +11,7 @@ one register at all depths, with one addition per loop:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from utvm.codegen.thumb.accesses import Access, Fetch, Nest, Put
@@ -37,16 +38,17 @@ class _Unfit(Exception):  # noqa: N818 - a signal, not an error
 def plan_walkers(nest: Nest) -> list[Walker]:
     """The walking pointers of a nest, in the order of their first use."""
     walkers: list[Walker] = []
+    at = _by_statement(nest)
     for members in _alike(nest):
         first = nest.accesses[min(members)]
         for walker in walkers:
             if walker.buffer == first.buffer and _near(nest, walker.members | members):
-                joined = _walker(nest, walker.members | members)
+                joined = _walker(nest, at, walker.members | members)
                 if joined is not None:
                     walkers[walkers.index(walker)] = joined
                     break
         else:
-            alone = _walker(nest, members)
+            alone = _walker(nest, at, members)
             if alone is not None:
                 walkers.append(alone)
     return walkers
@@ -87,7 +89,7 @@ def _near(nest: Nest, members: set[int]) -> bool:
     return jumps <= clusters
 
 
-def _walker(nest: Nest, members: set[int]) -> Walker | None:
+def _walker(nest: Nest, at: Mapping[int, list[int]], members: set[int]) -> Walker | None:
     """The pointer that serves these accesses, or None."""
     first = nest.accesses[min(members)]
     entry = first.form
@@ -96,7 +98,7 @@ def _walker(nest: Nest, members: set[int]) -> Walker | None:
     walker = Walker(first.buffer, entry.variable, members)
     scalars = {var.name for var in nest.function.scalars}
     try:
-        _Follower(nest, walker, scalars).body(nest.body, walker.entry)
+        _Follower(nest, at, walker, scalars).body(nest.body, walker.entry)
     except _Unfit:
         return None
     return walker
@@ -104,20 +106,20 @@ def _walker(nest: Nest, members: set[int]) -> Walker | None:
 
 @dataclass
 class _Follower:
-    """Follows a pointer through the text and finds its slopes."""
+    """Follows a pointer through the text and finds its slopes. ``at``: the accesses of each
+    statement."""
 
     nest: Nest
+    at: Mapping[int, list[int]]
     walker: Walker
     scalars: set[str]
 
     def body(self, body: tuple[Stmt, ...], form: Polynomial) -> Polynomial:
         self._evaluable(form.names - set(self.nest.loops))
         for stmt in body:
-            for number in touched(self.nest, stmt):
-                if number in self.walker.members:
-                    beyond = self.nest.accesses[number].form - form
-                    if not beyond.is_constant:
-                        raise _Unfit
+            for number in self.walker.members.intersection(self.at[id(stmt)]):
+                if self.nest.accesses[number].form.variable != form.variable:
+                    raise _Unfit
             match stmt:
                 case For():
                     form = self._loop(stmt, form)
@@ -131,7 +133,8 @@ class _Follower:
         inside = [a for a in self.walker.members if var in self.nest.accesses[a].path]
         if not inside:
             return form
-        slopes = {self.nest.accesses[number].form.slope(var) for number in inside}
+        forms = {self.nest.accesses[number].form.variable for number in inside}
+        slopes = {form.slope(var) for form in forms}
         slope = slopes.pop()
         if slopes or slope is None:
             raise _Unfit
@@ -151,7 +154,22 @@ class _Follower:
             raise _Unfit
 
 
-def touched(nest: Nest, stmt: Stmt) -> list[int]:
+def _by_statement(nest: Nest) -> dict[int, list[int]]:
+    """The accesses of every statement, by its identity."""
+    result: dict[int, list[int]] = {}
+    pending = list(nest.body)
+    while pending:
+        stmt = pending.pop()
+        result[id(stmt)] = _touched(nest, stmt)
+        match stmt:
+            case For(body=body):
+                pending += body
+            case If(_, then, orelse):
+                pending += (*then, *orelse)
+    return result
+
+
+def _touched(nest: Nest, stmt: Stmt) -> list[int]:
     """The accesses of one statement itself, without those of the statements inside of it."""
     found: list[int] = []
 
