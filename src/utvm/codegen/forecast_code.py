@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from utvm.codegen.forecast_rounds import (
     UNKNOWN,
     Values,
-    governs,
+    governing,
     holds,
     mispredicted,
     rounds_of,
@@ -33,7 +33,6 @@ from utvm.codegen.forecast_values import (
 )
 from utvm.ir.loop import (
     Alloc,
-    Buffer,
     Cast,
     Expr,
     For,
@@ -127,7 +126,6 @@ class _Counter:
         self.work = Work()
         self.frames: list[_Frame] = []
         self.facts = Facts()
-        self.governing: dict[int, bool] = {}
         self.residues: dict[str, int | None] = {}
 
     @property
@@ -224,7 +222,7 @@ class _Counter:
     # Statements
 
     def _view(self, stmt: View) -> None:
-        address = address_of(_flat(stmt.base), (stmt.offset,))
+        address = self.facts.place(stmt)
         base = self.residues.get(stmt.base.name, 0)
         self.residues[stmt.pointer.name] = _sum(address.residue, base)
         if address.form is None:
@@ -246,7 +244,7 @@ class _Counter:
         if stmt.buffer.scope == "register":
             self._forget(stmt.buffer.name)
             return
-        self._address(self.facts.stored(stmt), len(self.frames) - 1)
+        self._address(self.facts.place(stmt), len(self.frames) - 1)
         self.add("store", 1)
         self._forget(memory_name(stmt.buffer.name) if self.restrict else ANY_MEMORY)
 
@@ -293,18 +291,35 @@ class _Counter:
             return
         self.value(stmt.stop)
         chosen: Sequence[int] = rounds[:1]
-        if governs(stmt.var.name, stmt.body):
+        if stmt.var.name in governing(stmt.body):
             chosen = rounds[:: max(1, -(-len(rounds) // budget))]
-        runs = self.frame.runs * len(rounds) / len(chosen)
         names = {stmt.var.name} | _changed(stmt.body, self.restrict)
-        frame = _Frame(runs, names, stmt.var.name)
+        frame = _Frame(self.frame.runs * len(rounds), names, stmt.var.name)
         self.frames.append(frame)
-        for value in chosen:
-            frame.seen, frame.spans, frame.chains, frame.counted = set(), {}, [], 0.0
-            known = {**values, stmt.var.name: value} if len(chosen) > 1 else values
-            self.body(stmt.body, known, max(1, budget // len(chosen)))
+        if len(chosen) == 1:
+            self.body(stmt.body, values, budget)
+        else:
+            self._walk(stmt, chosen, values, max(1, budget // len(chosen)))
         self.frames.pop()
         self._overhead(stmt, frame, len(rounds))
+
+    def _walk(self, stmt: For, chosen: Sequence[int], values: Values, budget: int) -> None:
+        """Round by round, but what is the same in all of them only once."""
+        frame, name = self.frame, stmt.var.name
+        runs, names = frame.runs, {name}
+        varying: list[bool] = []
+        for inner in stmt.body:
+            if isinstance(inner, Let) and names & self.facts.of(inner.value).names:
+                names.add(inner.var.name)
+            varying.append(isinstance(inner, Let) or bool(names & governing((inner,))))
+        for number, value in enumerate(chosen):
+            known = {**values, name: value}
+            frame.seen = set()
+            for inner, varies in zip(stmt.body, varying, strict=True):
+                if varies or number == 0:
+                    frame.runs = runs / len(chosen) if varies else runs
+                    self._stmt(inner, known, budget)
+        frame.runs = runs
 
     def _overhead(self, stmt: For, frame: _Frame, rounds: int) -> None:
         """Counters, pointers, jumps; values for which there is no register."""
@@ -352,7 +367,7 @@ class _Counter:
 
     def _alike(self, stmt: Store, source: Load) -> bool:
         """Whether source and destination are equally far from a multiple of four bytes."""
-        to, by = self.facts.stored(stmt), address_of(source.buffer, source.indices)
+        to, by = self.facts.place(stmt), address_of(source.buffer, source.indices)
         ends = [_sum(a.residue, self.residues.get(a.buffer.name, 0)) for a in (to, by)]
         return ends[0] is not None and ends[0] == ends[1]
 
@@ -380,10 +395,6 @@ def _stored(stmt: Store) -> Expr:
             break
         value = value.value
     return value
-
-
-def _flat(buffer: Buffer) -> Buffer:
-    return replace(buffer, shape=(buffer.elements,))
 
 
 def _sum(a: int | None, b: int | None) -> int | None:

@@ -22,7 +22,7 @@ from utvm.codegen.forecast_assembly import (
     Node,
     Straight,
 )
-from utvm.codegen.forecast_rounds import UNKNOWN, Values, governs, holds, mispredicted, rounds_of
+from utvm.codegen.forecast_rounds import UNKNOWN, Values, governing, holds, mispredicted, rounds_of
 from utvm.codegen.thumb.pricing import Timeline, timeline
 from utvm.target.costs import Costs
 from utvm.target.pipeline import Pipeline
@@ -103,7 +103,7 @@ class _Pricer:
             return Forecast(self.pipeline.branch_cycles - 1)
         name = loop.stmt.var.name
         total = Forecast()
-        if governs(name, loop.stmt.body):
+        if name in governing(loop.stmt.body):
             for value in rounds[:-1]:
                 total += self.nodes(loop.body, {**values, name: value}) + self.jump()
             total += self.nodes(loop.body, {**values, name: rounds[-1]})

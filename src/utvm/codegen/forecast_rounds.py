@@ -64,32 +64,24 @@ def rounds_of(stmt: For, values: Values) -> Sequence[int]:
     return range(start, stop, stmt.step)
 
 
-def depends_on(stmt: Stmt, name: str) -> bool:
-    """Whether the number of rounds of a loop, or the way of a choice, depends on a variable."""
-    match stmt:
-        case For(start=start, stop=stop):
-            if fixed_rounds(stmt) is not None:
-                return False
-            return name in free_vars(start) | free_vars(stop)
-        case If(condition):
-            return name in free_vars(condition)
-        case Invoke(scalars=scalars):
-            return any(name in free_vars(scalar) for scalar in scalars)
-    return False
+def governing(body: Sequence[Stmt]) -> set[str]:
+    """The variables that decide how often anything in a body runs, or which integers it passes on.
 
-
-def governs(name: str, body: Sequence[Stmt]) -> bool:
-    """Whether a variable decides how often anything in a body runs.
-
-    A name that is made of it counts as the variable itself.
+    A name that is made of others stands for them.
     """
-    names = {name}
-    for stmt in statements(tuple(body)):
-        if isinstance(stmt, Let) and names & free_vars(stmt.value):
-            names.add(stmt.var.name)
-        if any(depends_on(stmt, n) for n in names):
-            return True
-    return False
+    names: set[str] = set()
+    for stmt in reversed(list(statements(tuple(body)))):
+        match stmt:
+            case For(start=start, stop=stop):
+                if fixed_rounds(stmt) is None:
+                    names |= free_vars(start) | free_vars(stop)
+            case If(condition):
+                names |= free_vars(condition)
+            case Invoke(scalars=scalars):
+                names = names.union(*map(free_vars, scalars))
+            case Let(var, value) if var.name in names:
+                names |= free_vars(value)
+    return names
 
 
 def mispredicted(rounds: int) -> int:

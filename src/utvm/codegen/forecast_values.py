@@ -8,10 +8,10 @@ value depends on, its operations and operands, and the form of its address.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utvm.codegen.forecast_operations import load_operation, operations_of
-from utvm.ir.loop import Buffer, Expr, Imm, Load, Stmt, Store, Var
+from utvm.ir.loop import Buffer, Expr, Imm, Load, Stmt, Store, Var, View
 from utvm.ir.rewrite import Linear, linear, map_expr
 
 ANY_MEMORY = "@"
@@ -92,11 +92,16 @@ class Facts:
         operations, operands = operations_of(expr)
         return Fact(expr, number, False, names, operations, operands, None)
 
-    def stored(self, stmt: Store) -> Address:
-        """Where a statement stores."""
+    def place(self, stmt: Store | View) -> Address:
+        """Where a statement stores, or what it points at."""
         found = self._addresses.get(id(stmt))
         if found is None or found[0] is not stmt:
-            found = self._addresses[id(stmt)] = stmt, address_of(stmt.buffer, stmt.indices)
+            if isinstance(stmt, View):
+                flat = replace(stmt.base, shape=(stmt.base.elements,))
+                found = stmt, address_of(flat, (stmt.offset,))
+            else:
+                found = stmt, address_of(stmt.buffer, stmt.indices)
+            self._addresses[id(stmt)] = found
         return found[1]
 
 
