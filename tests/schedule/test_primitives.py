@@ -17,6 +17,7 @@ from utvm.ir.parse_loop import parse_function
 from utvm.ir.print_loop import print_function
 from utvm.ir.verify_loop import verify_function
 from utvm.schedule.compute_at import compute_at
+from utvm.schedule.fuse import fuse
 from utvm.schedule.partition import hoist_condition, partition
 from utvm.schedule.primitives import reorder, split, unroll, unroll_jam
 from utvm.support.errors import ScheduleError
@@ -330,6 +331,12 @@ REFUSED: list[tuple[str, Schedule, str]] = [
         lambda f: unroll_jam(f, "r"),
         "dense: only a parallel loop can be jammed; found r; "
         "hint: unroll keeps the order of iterations",
+    ),
+    (
+        LINES,
+        lambda f: compute_at(fuse(f, "y", "x"), "rows", "y_x"),
+        "lines: loop y_x: the loop reads the buffer in another shape than it is filled in; "
+        "expected (6, 4); found (24,); hint: compute_at first, fuse then",
     ),
     (LINES, lambda f: compute_at(f, "x", "y"), "lines: one nest must fill the buffer; found x"),
     (LINES, lambda f: compute_at(f, "rows", "i"), "lines: no such loop; expected y, x; found i"),

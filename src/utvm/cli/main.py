@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": ("inspect", "Show operators, support, MACs, exact flash and RAM of a model."),
     "compile": ("compile", "Compile a model to a bundle of C sources (folder or .tar)."),
     "tune": ("tune", "Search faster schedules on devices, and record what was measured."),
+    "schedule": ("schedule", "Show how kernels are scheduled, from loop nest to assembly."),
     "debug": ("debug", "Open gdb on a running model, stopped at an operator."),
     "rpc": ("rpc", "Serve a board over TCP, or connect to one that is served."),
     "targets": ("targets", "List the processors that utvm compiles for."),

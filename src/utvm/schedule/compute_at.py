@@ -51,6 +51,14 @@ def compute_at(function: Function, buffer: str, name: str) -> Function:
         if not accesses:
             raise ScheduleError("the loop does not read the buffer", where=where, found=buffer)
         axes = region(accesses, where)
+        if accesses[0].buffer.shape != old.shape:
+            raise ScheduleError(
+                "the loop reads the buffer in another shape than it is filled in",
+                where=where,
+                expected=str(old.shape),
+                found=str(accesses[0].buffer.shape),
+                hint="compute_at first, fuse then",
+            )
         new = replace(old, shape=tuple(axis.size for axis in axes))
         found.add(new.shape)
         local = _moved_producer(producer, old, new, axes)
