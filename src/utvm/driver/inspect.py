@@ -125,17 +125,17 @@ def inspect_model(model: Model, options: BuildOptions) -> Inspection:
     graph = import_model(model)
     operators = _with_macs(operators, graph) if operators else _graph_operators(graph)
     inputs, outputs = _tensors(model, graph)
+    tflite = model.kind == "tflite"
+    keys = [f"{op.name} #{op.index}" for op in operators] if tflite else _keys(graph.nodes)
     try:
         build, fits = _build(model, graph, options)
     except UnsupportedError as error:
-        tflite = model.kind == "tflite"
-        keys = [f"{op.name} #{op.index}" for op in operators] if tflite else _keys(graph.nodes)
         operators = _with_reasons(operators, keys, graph)
         failed = [operator for operator in operators if not operator.supported]
         problem = _problem(failed, operators) if failed else str(error)
         return Inspection(model, options, inputs, outputs, operators, problem, None, None)
     kernels = forecast_kernels(build.compiled, options.target)
-    operators = _with_forecasts(operators, kernels)
+    operators = _with_forecasts(operators, keys, build.compiled.graph, kernels)
     return Inspection(model, options, inputs, outputs, operators, "", build, fits, kernels)
 
 
@@ -162,22 +162,28 @@ def forecast_kernels(compiled: Compiled, target: Target) -> tuple[KernelLine, ..
 
 
 def _with_forecasts(
-    operators: tuple[OperatorLine, ...], kernels: Sequence[KernelLine]
+    operators: tuple[OperatorLine, ...],
+    keys: Sequence[str],
+    fused: Graph,
+    kernels: Sequence[KernelLine],
 ) -> tuple[OperatorLine, ...]:
-    """Predictions at the first operator of each kernel."""
+    """Predictions at the first operator of each kernel; ``keys`` names the operators."""
+    first: dict[str, str] = {}
+    for node in fused.nodes:
+        found = [key for key in (node.source, *node.outputs) if key in keys]
+        if found:
+            first.setdefault(node.group or node.name, found[0])
     costs: dict[str, tuple[int, int]] = {}
     for kernel in kernels:
-        key = kernel.source.partition(", ")[0]
+        key = first.get(kernel.name, "")
         cycles, instructions = costs.get(key, (0, 0))
-        costs[key] = (
-            cycles + kernel.predicted_cycles,
-            instructions + kernel.predicted_instructions,
-        )
-    result = []
-    for operator in operators:
-        cost = costs.get(f"{operator.name} #{operator.index}", (None, None))
-        result.append(replace(operator, predicted_cycles=cost[0], predicted_instructions=cost[1]))
-    return tuple(result)
+        costs[key] = cycles + kernel.predicted_cycles, instructions + kernel.predicted_instructions
+    return tuple(
+        replace(op, predicted_cycles=costs[key][0], predicted_instructions=costs[key][1])
+        if key in costs
+        else op
+        for op, key in zip(operators, keys, strict=True)
+    )
 
 
 def _problem(failed: Sequence[OperatorLine], operators: Sequence[OperatorLine]) -> str:
