@@ -158,6 +158,7 @@ def random_step(rng: random.Random, schedule: Schedule) -> Schedule:
         "hoist_condition": (rng.choice(names),),
         "partition": (rng.choice(names),),
         "order_by_load": (rng.choice(buffers),),
+        "outline": (rng.choice(names), f"micro_{len(schedule.micros)}"),
     }
     assert set(arguments) == set(PRIMITIVES)
     name = rng.choice(sorted(arguments))
@@ -185,10 +186,14 @@ def tensorizes(function: Function, name: str, instruction: str) -> bool:
 
 
 def check(original: Function, schedule: Schedule, inputs: dict[str, Array]) -> None:
-    verify_function(schedule.function, after=str(schedule))
+    micros = {micro.name: micro for micro in schedule.micros}
+    for micro in schedule.micros:
+        verify_function(micro, after=str(schedule))
+    verify_function(schedule.function, after=str(schedule), micros=micros)
     expected = run_function(original, inputs)
     data = {b.name: inputs[b.name] for b in original.inputs}
-    found = run_function(schedule.function, {**data, **schedule.constants})
+    arrays = {**data, **schedule.constants}
+    found = run_function(schedule.function, arrays, micros=schedule.micros)
     for name, wanted in expected.items():
         np.testing.assert_array_equal(found[name], wanted, err_msg=str(schedule))
 

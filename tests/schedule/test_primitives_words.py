@@ -74,9 +74,12 @@ def scheduled(text: str, steps: Steps) -> Schedule:
     inputs = {
         b.name: random.integers(-128, 128, b.shape).astype(b.dtype.numpy) for b in before.inputs
     }
-    verify_function(after.function)
+    micros = {micro.name: micro for micro in after.micros}
+    for micro in after.micros:
+        verify_function(micro)
+    verify_function(after.function, micros=micros)
     expected = run_function(before, {**inputs, **constants})
-    found = run_function(after.function, {**inputs, **after.constants})
+    found = run_function(after.function, {**inputs, **after.constants}, micros=after.micros)
     for name, data in expected.items():
         np.testing.assert_array_equal(found[name], data)
     assert parse_function(print_function(after.function)) == after.function
@@ -207,6 +210,31 @@ def test_layout_follows_the_register_block() -> None:
     assert "int32(w_OI2o.view(32)[c * 8 + r * 2 + 1])" in body_of(after)
 
 
+def test_outline_makes_a_micro_function() -> None:
+    after = scheduled(WINDOW, lambda s: s.outline("x", "row"))
+    assert (
+        body_of(after)
+        == """\
+for y in 0..4 parallel {
+  invoke row(a.view(40)[y * 10], b.view(32)[y * 8])
+}
+"""
+    )
+    assert (
+        print_function(after.micros[0])
+        == """\
+function row {
+  about "Loop x of window."
+  input a: int8[10]
+  output b: int32[8]
+  for x in 0..8 parallel {
+    b[x] = int32(a[x]) - int32(a[x + 2])
+  }
+}
+"""
+    )
+
+
 REFUSED: list[tuple[str, Steps, str]] = [
     (
         DENSE,
@@ -292,6 +320,18 @@ REFUSED: list[tuple[str, Steps, str]] = [
         lambda s: s.transform_layout("w", "OI", "OI3o"),
         "dense: w: the index has no whole part; expected a multiple of 3, and less than that "
         "added; found c; hint: split its loop by 3 first",
+    ),
+    (
+        DENSE,
+        lambda s: s.outline("r", "dot"),
+        "dense: loop r: the loop cannot be cut out; "
+        "expected addresses that are linear, and no register of the kernel; found acc",
+    ),
+    (
+        ADD.replace("int32(b[y, x])", "y"),
+        lambda s: s.outline("x", "row"),
+        "add: loop x: the loop computes with what is outside of it; "
+        "expected variables of its own; found y",
     ),
     (
         DENSE,

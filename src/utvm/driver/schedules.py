@@ -136,6 +136,7 @@ def build_by_hand(
         constants |= by_hand.constants if by_hand else {}
     invoked = {s.function for f in functions for s in statements(f.body) if isinstance(s, Invoke)}
     micros = [micro for micro in default.micros if micro.name in invoked]
+    micros += [micro for schedule in schedules.values() for micro in schedule.micros]
     module = with_functions(default, functions, micros, constants)
     module = finish_module(module, options.target, options.portable_c)
     compiled = Compiled(graph, fused, module, plan_memory(module), {})
@@ -152,7 +153,7 @@ def build_kernel(schedule: Schedule, options: BuildOptions, out: Path) -> Build:
     call = KernelCall(function.name, inputs, outputs)
     tensors = {b.name: b for b in buffers}
     module = Module(function.name, inputs, outputs, (function,), (call,), tensors)
-    module = with_functions(module, [function], [], schedule.constants)
+    module = with_functions(module, [function], schedule.micros, schedule.constants)
     module = finish_module(module, options.target, options.portable_c)
     compiled = Compiled(graph, graph, module, plan_memory(module), {})
     model = Model(function.name, Path(function.name), "graph", b"")

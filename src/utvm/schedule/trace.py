@@ -22,6 +22,7 @@ from utvm.schedule.compute_at import compute_at
 from utvm.schedule.fuse import fuse
 from utvm.schedule.layout import layout_name, rearranged, transform_layout
 from utvm.schedule.order import order_by_load
+from utvm.schedule.outline import outline, outlined
 from utvm.schedule.partition import hoist_condition, partition
 from utvm.schedule.primitives import reorder, split, unroll, unroll_jam
 from utvm.schedule.tensorize import tensorize
@@ -34,7 +35,7 @@ PRIMITIVES: Mapping[str, Callable[..., Function]] = {
     for rewrite in (
         *(split, reorder, fuse, unroll, unroll_jam, vectorize, tensorize),
         *(compute_at, cache_read, cache_write, transform_layout),
-        *(hoist_condition, partition, order_by_load),
+        *(hoist_condition, partition, order_by_load, outline),
     )
 }
 """Every primitive by its name: function and arguments to function."""
@@ -42,17 +43,21 @@ PRIMITIVES: Mapping[str, Callable[..., Function]] = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """``constants`` holds the arrays that the function reads, by name."""
+    """``constants`` holds the arrays that the function reads, by name; ``micros`` the micro
+    functions that it invokes.
+    """
 
     function: Function
     constants: Mapping[str, Array] = field(default_factory=dict)
+    micros: tuple[Function, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
         return self.function.steps
 
     def __str__(self) -> str:
-        return "\n".join([*map(str, self.steps), "", print_function(self.function)])
+        nests = [print_function(f) for f in (self.function, *self.micros)]
+        return "\n".join([*map(str, self.steps), "", *nests])
 
     def split(self, name: str, factor: int) -> Schedule:
         return self._with(split(self.function, name, factor))
@@ -99,7 +104,13 @@ class Schedule:
         changed = transform_layout(self.function, buffer, source, target, dtype)
         data = rearranged(self.constants[buffer], self.function, buffer, (source, target), dtype)
         others = {name: array for name, array in self.constants.items() if name != buffer}
-        return Schedule(changed, {**others, layout_name(buffer, target): np.asarray(data)})
+        constants = {**others, layout_name(buffer, target): np.asarray(data)}
+        return replace(self, function=changed, constants=constants)
+
+    def outline(self, name: str, micro: str) -> Schedule:
+        changed = outline(self.function, name, micro)
+        made = outlined(self.function, name, micro)
+        return replace(self, function=changed, micros=(*self.micros, made))
 
     def _with(self, function: Function) -> Schedule:
         return replace(self, function=function)
