@@ -23,6 +23,7 @@ from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import schedule_function
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.elementwise_kernel import schedule_elementwise
 from utvm.schedule.pool_kernel import schedule_pool
 from utvm.schedule.pool_window import read_pool
 from utvm.schedule.records import Config, Record, config_of
@@ -37,15 +38,18 @@ CONV_KNOBS: Knobs = {
     "pixels": (1, 2, 3, 4),
     "filters": (1, 2, 3, 4, 5, 6, 8),
     "wide": (0, 1),
-    "steps": (1, 2, 3, 4, 6, 8, 12, 16),
+    "steps": (2, 3, 4, 6, 8, 12, 16),
 }
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
     "plane_bytes": (1536, 3072, 6144, 12288),
 }
 
-MOST_ACCUMULATORS = 10
-"""Of 14 registers; with more, none is left for what is multiplied."""
+MOST_ACCUMULATORS = 8
+"""Of 14 registers. Blocks of 9 and 10 spill inside the loop and were slower by a quarter."""
+MOST_UNROLLED_SUMS = 100
+"""SMLADs in one turn of the loop: the gain of longer turns is below a per cent, their code is not,
+and assembling them takes a second."""
 
 # Cycles per product with two pixels and four filters: see docs/design/microkernels.md.
 _NARROW, _WIDE = 1.13, 1.0
@@ -91,6 +95,9 @@ def kernel_options(
     if read_pool(function, constants) is not None:
         build = partial(schedule_pool, function, constants)
         return [Option(0, 0, build, config_of({"template": "pool"}))]
+    if schedule_elementwise(function) is not None:
+        build = partial(schedule_elementwise, function)
+        return [Option(0, 0, build, config_of({"template": "elementwise"}))]
     options = options_of(function, constants)
     w = read_weighted_sum(function, constants)
     if w is not None and not w.narrow:
@@ -182,6 +189,7 @@ def _fits(w: WeightedSum, knobs: Mapping[str, int | str]) -> bool:
     unrolled = -(-taps // 2) <= MOST_UNROLLED
     return (
         accumulators <= MOST_ACCUMULATORS
+        and (unrolled or accumulators * steps <= MOST_UNROLLED_SUMS)
         and pixels <= w.columns
         and filters <= w.filters
         and (steps == known.steps if unrolled else 2 * steps <= taps)

@@ -166,6 +166,9 @@ class Values:
     def _fused(self, op: str, a: Expr, b: Expr, dest: int | None) -> int | None:
         """A product or high product and a sum in one instruction."""
         dsp = self.builder.target.has("dsp")
+        if op == "-" and isinstance(b, Imm) and not is_modified_immediate(abs(int(b.value))):
+            # The literal takes a register anyway: that of a sum.
+            op, b = "+", Imm(-int(b.value), b.dtype)
         pairs = ((a, b),) if op == "-" else ((a, b), (b, a))
         for acc, product in pairs:
             match product:
