@@ -70,6 +70,27 @@ def test_lists_operators_and_tensors(utvm: Utvm, digits: Path) -> None:
     assert report["macs_removed"] == 0
 
 
+def test_forecasts_cycles(utvm: Utvm, digits: Path) -> None:
+    report = json.loads(utvm("inspect", digits, "--target", "cortex-m4", "--json").out)
+    operators = {op["name"]: op for op in report["operators"]}
+    assert operators["ADD"]["predicted_cycles"] is None, "it is part of a convolution's kernel"
+    assert operators["CONV_2D"]["predicted_cycles"] > operators["SOFTMAX"]["predicted_cycles"] > 0
+    assert [kernel["source"] for kernel in report["kernels"]][2] == "CONV_2D #2, ADD #3"
+    for key in ("predicted_cycles", "predicted_instructions"):
+        for lines in (report["operators"], report["kernels"]):
+            assert sum(line[key] or 0 for line in lines) == report[key]
+    shown = utvm("inspect", digits, "--target", "cortex-m4").out
+    assert f"about {report['predicted_cycles']:,} cycles" in shown
+    assert f"{operators['SOFTMAX']['predicted_cycles']:,}  yes" in shown
+
+
+def test_forecasts_nothing_without_a_table(utvm: Utvm, digits: Path) -> None:
+    report = json.loads(utvm("inspect", digits, "--target", "host", "--json").out)
+    assert (report["predicted_cycles"], report["kernels"]) == (None, [])
+    assert all(op["predicted_cycles"] is None for op in report["operators"])
+    assert "cycles" not in utvm("inspect", digits, "--target", "host").out
+
+
 def test_tells_what_need_not_be_computed(utvm: Utvm, shared_models: Path) -> None:
     model = shared_models / "mlperf_vww96_int8" / "model.tflite"
     report = json.loads(utvm("inspect", model, "--json").out)

@@ -75,6 +75,45 @@ def test_a_good_file_is_read(tmp_path: Path) -> None:
     assert (target.name, target.features) == ("mine", frozenset({"dsp"}))
 
 
+COSTS = """
+[costs]
+registers = 7
+unroll = 80
+[costs.cycles]
+load = 2
+alu = 0.5
+[costs.instructions]
+"""
+
+
+def test_costs_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(GOOD + COSTS)
+    costs = read_target(path).costs
+    assert costs is not None
+    assert (costs.registers, costs.unroll, costs.mispredict_cycles) == (7, 80, 0)
+    assert (costs.cycles["load"], costs.cycles["alu"], costs.cycles["store"]) == (2.0, 0.5, 1.0)
+    assert set(costs.instructions.values()) == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("load = 2", "laod = 2", "[cycles]: unknown field 'laod'"),
+        ("load = 2", "load = -2", "field 'load' is wrong; expected a number from 0 up; found -2"),
+        ("load = 2", "load = true", "field 'load' is wrong; expected a number from 0 up"),
+        ("[costs.instructions]", "", "field 'instructions' is missing"),
+    ],
+)
+def test_broken_costs_are_refused(tmp_path: Path, old: str, new: str, text: str) -> None:
+    path = tmp_path / "mine.toml"
+    assert old in COSTS
+    path.write_text(GOOD + COSTS.replace(old, new))
+    with pytest.raises(InputError) as error:
+        read_target(path)
+    assert text in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "text"),
     [

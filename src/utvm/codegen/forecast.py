@@ -9,8 +9,6 @@ priced by the target's table. docs/design/forecast.md says how far off the figur
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from utvm.codegen.forecast_assembly import Node, read_assembly
 from utvm.codegen.forecast_code import MISPREDICTED, Call, Work, count_work
@@ -38,20 +36,14 @@ def forecast_function(function: Function, module: Module, target: Target) -> For
     return Forecaster(module, target, target.costs).kernel(function)
 
 
-@dataclass
-class _Micro:
-    function: Function
-    tree: tuple[Node, ...] | None
-
-
 class Forecaster:
     """Remembers what calls of micro functions cost, which kernels share."""
 
     def __init__(self, module: Module, target: Target, costs: Costs) -> None:
         self.target, self.costs = target, costs
-        self.micros = {
-            micro.name: _Micro(micro, _tree(micro, module.assembly)) for micro in module.micros
-        }
+        self.assembly = module.assembly
+        self.micros = {micro.name: micro for micro in module.micros}
+        self.trees: dict[str, tuple[Node, ...] | None] = {}
         self.known: dict[Call, tuple[dict[str, float], Forecast]] = {}
 
     def kernel(self, function: Function) -> Forecast:
@@ -86,20 +78,23 @@ class Forecaster:
         if call not in self.known:
             name, integers = call
             micro = self.micros[name]
-            scalars = (var.name for var in micro.function.scalars)
+            scalars = (var.name for var in micro.scalars)
             values = {
                 scalar: UNKNOWN_ROUNDS if integer is None else integer
                 for scalar, integer in zip(scalars, integers, strict=True)
             }
-            if micro.tree is None:
-                work = count_work(micro.function, self.costs, True, values)
+            tree = self._tree(micro)
+            if tree is None:
+                work = count_work(micro, self.costs, True, values)
                 self.known[call] = self._gathered(work)
             else:
-                cost = price_call(micro.tree, values, self.target.pipeline, self.costs)
+                cost = price_call(tree, values, self.target.pipeline, self.costs)
                 self.known[call] = {}, cost
         return self.known[call]
 
-
-def _tree(micro: Function, assembly: Mapping[str, str]) -> tuple[Node, ...] | None:
-    text = assembly.get(micro.name)
-    return None if text is None else read_assembly(text, micro.body)
+    def _tree(self, micro: Function) -> tuple[Node, ...] | None:
+        """The text of a micro function, read once; None for one in C."""
+        if micro.name not in self.trees:
+            text = self.assembly.get(micro.name)
+            self.trees[micro.name] = None if text is None else read_assembly(text, micro.body)
+        return self.trees[micro.name]
