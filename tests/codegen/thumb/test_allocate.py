@@ -27,6 +27,7 @@ from utvm.ir.loop import (
     Function,
     If,
     Imm,
+    Let,
     Load,
     Stmt,
     Store,
@@ -125,3 +126,25 @@ def test_memory_that_is_written_is_read_again(tmp_path: Path) -> None:
     function = Function("fibonacci", (), (out,), (*first, loop(i, 8, even)))
     case = Case(function, {"out": np.zeros(10, np.int32)}, {})
     check_cases([case], tmp_path)
+
+
+def shared_operand(kind: DType) -> Function:
+    """Twenty operands of a type: all are needed for a sum, and each once more behind it."""
+    x, out = Buffer("x", kind, (20,), "input"), Buffer("out", I8, (20,), "output")
+    values = [Let(Var(f"v{n}"), Cast(I32, Load(x, (Imm(n),)))) for n in range(20)]
+    total: Expr = Imm(0)
+    for let in values:
+        total = total + let.var
+    body: list[Stmt] = [*values, Let(Var("total"), total)]
+    for n, let in enumerate(values):
+        body.append(Store(out, (Imm(n),), Cast(I8, (let.var + Var("total")) >> 5)))
+    return Function("shared", (x,), (out,), tuple(body))
+
+
+@pytest.mark.parametrize(("kind", "again"), [(I8, False), (DType.INT16, True)])
+def test_what_a_result_may_overwrite_is_loaded_once(kind: DType, again: bool) -> None:
+    """A result of the same element size may take its operand's memory."""
+    allocation = allocation_of(shared_operand(kind), M4)
+    insts = [inst for block_ in allocation.program.blocks for inst in block_.insts]
+    loads = [i for i in insts if i.memory is not None and i.memory.buffer == "x"]
+    assert (len(loads) > 20) == again

@@ -1,9 +1,9 @@
 /* 2 pixels x 4 filters, int16 weights */
 /* clang-format off */
 static UTVM_ASSEMBLY void block(
-    const int16_t *restrict x __attribute__((unused)),
-    const int32_t *restrict stream __attribute__((unused)),
-    int8_t *restrict out __attribute__((unused))) {
+    const int16_t *x __attribute__((unused)),
+    const int32_t *stream __attribute__((unused)),
+    int8_t *out __attribute__((unused))) {
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
       "  sub sp, sp, #12\n"

@@ -39,16 +39,15 @@ def prototype(function: Function, symbol: str) -> str:
 
 
 def _parameters(function: Function) -> list[str]:
-    restrict = "" if function.in_place else "restrict "
-    reads = (*function.inputs,)
-    parameters = [_pointer(b, "const ", restrict) for b in reads]
-    parameters += [_pointer(b, "", restrict) for b in function.outputs]
-    parameters += [_pointer(b, "const ", restrict) for b in function.constants]
+    """Nothing is ``restrict``: a result may take the memory of an operand."""
+    parameters = [_pointer(buffer, "const ") for buffer in function.inputs]
+    parameters += [_pointer(buffer, "") for buffer in function.outputs]
+    parameters += [_pointer(buffer, "const ") for buffer in function.constants]
     return parameters + [f"int32_t {var.name}" for var in function.scalars]
 
 
-def _pointer(buffer: Buffer, qualifier: str, restrict: str) -> str:
-    return f"{qualifier}{buffer.dtype.c_name} *{restrict}{buffer.name}"
+def _pointer(buffer: Buffer, qualifier: str) -> str:
+    return f"{qualifier}{buffer.dtype.c_name} *{buffer.name}"
 
 
 def _head(function: Function, symbol: str) -> list[str]:

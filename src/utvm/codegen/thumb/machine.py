@@ -137,11 +137,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Program:
-    """``fixed`` says which real registers some virtual ones must live in: the parameters."""
+    """``fixed`` says which real registers some virtual ones must live in: the parameters.
+    ``shared`` are the inputs whose memory the results may take, element by element: each value is
+    there until it has been used, but must not be loaded again."""
 
     blocks: tuple[Block, ...]
     fixed: Mapping[int, int]
     names: Mapping[int, str]
+    shared: frozenset[str] = frozenset()
 
 
 def real(registers: tuple[int, ...]) -> tuple[int, ...]:

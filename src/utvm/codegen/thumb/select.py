@@ -66,7 +66,9 @@ class _Selector:
         self.variables.update(scalars)
         self.addresses.enter(parameters)
         self._body(self.nest.body, 1)
-        return Program(builder.blocks(), fixed, builder.names)
+        sizes = {buffer.dtype.size_bytes for buffer in function.outputs}
+        shared = frozenset(b.name for b in function.inputs if b.dtype.size_bytes in sizes)
+        return Program(builder.blocks(), fixed, builder.names, shared)
 
     def _needed(self) -> set[str]:
         """The variables whose values are needed in registers, not only in addresses."""

@@ -125,7 +125,7 @@ class Spiller:
             fixed[self._first(blocks[0], register)] = fixed.pop(register)
         names = dict(self.program.names)
         names |= {n: names[origin] for n, origin in self.origins.items() if origin in names}
-        return Program(tuple(blocks), fixed, names), len(slots)
+        return Program(tuple(blocks), fixed, names, self.program.shared), len(slots)
 
     def _within(self, block: Block) -> int:
         """The registers that matter to a block: with those that it would make again."""
@@ -169,6 +169,7 @@ def _reloads(program: Program) -> set[int]:
     block while the pointer stays where it was: they can be loaded at each use instead."""
     insts = [inst for block in program.blocks for inst in block.insts]
     stored = {i.memory.buffer for i in insts if i.memory is not None and i.stores}
+    stored |= program.shared
     result = lost = 0
     for block in program.blocks:
         through: dict[int, int] = {}  # the registers that hold a word, and its address
