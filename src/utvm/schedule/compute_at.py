@@ -149,10 +149,14 @@ def _moved_producer(
 def _stores_at_variables(store: Store, axes: tuple[Axis, ...]) -> bool:
     """Each index is a variable of its own, or the one number that is ever read there."""
     names = [index.name for index in store.indices if isinstance(index, Var)]
-    return len(names) == len(set(names)) and all(
-        isinstance(index, Var)
-        or (isinstance(index, Imm) and axis == Axis(Linear(int(index.value)), 1))
-        for index, axis in zip(store.indices, axes, strict=True)
+    return (
+        len(names) == len(set(names))
+        and len(store.indices) == len(axes)
+        and all(
+            isinstance(index, Var)
+            or (isinstance(index, Imm) and axis == Axis(Linear(int(index.value)), 1))
+            for index, axis in zip(store.indices, axes, strict=True)
+        )
     )
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utvm.ir.loop import Alloc, Binary, Buffer, For, If, Imm, Load, Stmt, Store
+from utvm.ir.loop import Alloc, Binary, Buffer, For, If, Imm, Invoke, Load, Stmt, Store
 from utvm.ir.rewrite import Linear, expressions, free_vars, statements
 from utvm.schedule.region import loop_range, offset_of, range_of
 
@@ -59,6 +59,9 @@ def _accesses(body: tuple[Stmt, ...], loops: tuple[For, ...] = ()) -> Iterator[_
         if isinstance(stmt, If):
             yield from _accesses(stmt.then + stmt.orelse, loops)
             stmt = If(stmt.condition, ())
+        if isinstance(stmt, Invoke):
+            for pointer in stmt.pointers:
+                yield _Access(pointer.buffer, None, 1, True, loops)
         if isinstance(stmt, Store):
             at = offset_of(stmt.buffer, stmt.indices)
             yield _Access(stmt.buffer, at, stmt.lanes, True, loops)

@@ -28,9 +28,10 @@ from utvm.ir.rewrite import (
     linear,
     map_body,
     simplify_body,
+    statements,
     used_names,
 )
-from utvm.schedule.region import multiples_of, range_of, ranges_of
+from utvm.schedule.region import hands_over, multiples_of, range_of, ranges_of
 from utvm.schedule.steps import primitive
 from utvm.support.errors import ScheduleError
 
@@ -114,12 +115,13 @@ def seen_shape(function: Function, buffer: str) -> Buffer:
     loads = [e for e in expressions(function.body) if isinstance(e, Load)]
     views = {load.buffer for load in loads if load.buffer.name == buffer}
     packed = any(load.lanes > 1 for load in loads if load.buffer.name == buffer)
+    packed |= any(hands_over(stmt, buffer) for stmt in statements(function.body))
     if len(views) != 1 or packed:
         raise ScheduleError(
             "the constant is not read element by element in one shape",
             where=where,
             expected="one shape",
-            found="packed words" if packed else f"{len(views)} shapes",
+            found="words, or by a micro function" if packed else f"{len(views)} shapes",
             hint="change the layout before words are packed",
         )
     return views.pop()

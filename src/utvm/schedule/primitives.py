@@ -34,6 +34,7 @@ from utvm.ir.rewrite import (
     substitute,
 )
 from utvm.schedule.dependence import obstacle
+from utvm.schedule.region import hands_over
 from utvm.schedule.steps import primitive
 from utvm.support.errors import ScheduleError
 
@@ -259,5 +260,8 @@ def _names(function: Function) -> str:
 
 
 def writes(body: tuple[Stmt, ...], buffer: str) -> bool:
-    """Whether a body stores to a buffer."""
-    return any(isinstance(s, Store) and s.buffer.name == buffer for s in statements(body))
+    """Whether a body stores to a buffer, or hands it to a micro function that may."""
+    return any(
+        (isinstance(s, Store) and s.buffer.name == buffer) or hands_over(s, buffer)
+        for s in statements(body)
+    )

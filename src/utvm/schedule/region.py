@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import gcd
 
-from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Load, Stmt, Store
+from utvm.ir.loop import Buffer, Expr, For, Function, If, Imm, Invoke, Load, Stmt, Store
 from utvm.ir.print_loop import print_expr
 from utvm.ir.rewrite import Linear, expressions, linear, statements
 from utvm.support.errors import ScheduleError
@@ -49,6 +49,11 @@ def stores(stmt: For, buffer: str) -> list[Access]:
     return list(_accesses(stmt.body, buffer, {}, False, stores=True))
 
 
+def hands_over(stmt: Stmt, buffer: str) -> bool:
+    """Whether a statement invokes a micro function on the buffer."""
+    return isinstance(stmt, Invoke) and any(p.buffer.name == buffer for p in stmt.pointers)
+
+
 def _accesses(
     body: tuple[Stmt, ...], buffer: str, loops: Mapping[str, For], guarded: bool, stores: bool
 ) -> Iterator[Access]:
@@ -58,6 +63,14 @@ def _accesses(
                 yield from _accesses(inner, buffer, {**loops, var.name: stmt}, guarded, stores)
             case If(_, then, orelse):
                 yield from _accesses(then + orelse, buffer, loops, True, stores)
+            case Invoke():
+                if hands_over(stmt, buffer):
+                    raise ScheduleError(
+                        "a micro function uses the buffer",
+                        where=stmt.function,
+                        found=buffer,
+                        hint="outline last",
+                    )
             case Store() if stores:
                 if stmt.buffer.name == buffer:
                     yield Access(stmt.buffer, stmt.indices, loops, guarded, stmt.lanes)
