@@ -112,7 +112,7 @@ class BlockBuilder:
         """Per block: biases, weights, constants of the rescale filter by filter."""
         b = self.block
         taps = taps_in_order(self.w, self.layout)
-        per_filter = [self.constants[name].reshape(-1) for name in self.epilogue.per_filter]
+        per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
             own = slice(begin, begin + b.filters)

@@ -123,7 +123,7 @@ class DepthwiseBuilder:
 
     def _stream(self) -> np.ndarray:
         """Per filter: bias, weights row by row, constants of the rescale."""
-        per_filter = [self.constants[name].reshape(-1) for name in self.epilogue.per_filter]
+        per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for f, rows in enumerate(self.w.weights):
             parts.append(self.biases[f : f + 1])

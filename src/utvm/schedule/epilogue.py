@@ -2,18 +2,36 @@
 
 In: the statements of a kernel behind its accumulator. Out: the same statements for one result of a
 block: rescale, activation, residual addition, table look-up. Constants by filter come from the
-stream of the micro function. Every other buffer becomes an operand: the part of its index that no
-block changes goes into the pointer that the kernel passes.
+stream of the micro function, and with them, if it is to be, literals that no instruction holds: a
+word loaded beside others costs less than two instructions that make it. Every other buffer becomes
+an operand: the part of its index that no block changes goes into the pointer that the kernel
+passes.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
+
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Buffer, Expr, Imm, Let, Load, Stmt, Store, Var
+from utvm.ir.loop import (
+    Binary,
+    Buffer,
+    Call,
+    Cast,
+    Expr,
+    Imm,
+    Let,
+    Load,
+    Select,
+    Stmt,
+    Store,
+    Var,
+)
 from utvm.ir.rewrite import (
     Linear,
     expressions,
@@ -23,7 +41,10 @@ from utvm.ir.rewrite import (
     rename_buffers,
     simplify,
 )
-from utvm.schedule.weighted_sum import flat_form
+from utvm.schedule.weighted_sum import Array, flat_form
+
+FEWEST_LITERALS = 2
+"""So many long literals go into the stream; one alone may stay in a register."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +74,62 @@ class Epilogue:
     filter_form: Linear
     last: Mapping[str, int]
     variables: frozenset[str]
+    streams_literals: bool = False
     operands: dict[str, Operand] = field(default_factory=dict)
     reaches: dict[str, int] = field(default_factory=dict)
+    literals: dict[str, int] = field(default_factory=dict)
     legal: bool = True
+
+    def __post_init__(self) -> None:
+        values = [stmt.value for stmt in self.statements if isinstance(stmt, Let | Store)]
+        found = list(dict.fromkeys(v for value in values for v in _long_literals(value)))
+        if not self.streams_literals or len(found) < FEWEST_LITERALS or self.filters == 1:
+            return
+        self.literals = {f"literal_{i}": value for i, value in enumerate(found)}
+        index = (from_linear(self.filter_form),)
+        loads: dict[int, Expr] = {
+            value: Load(Buffer(name, DType.INT32, (self.filters,), "const"), index)
+            for name, value in self.literals.items()
+        }
+        self.statements = tuple(
+            replace(stmt, value=_with_loads(stmt.value, loads))
+            if isinstance(stmt, Let | Store)
+            else stmt
+            for stmt in self.statements
+        )
 
     @cached_property
     def per_filter(self) -> list[str]:
         """Names of the int32 arrays that are read by filter, in the order of the stream."""
         loads = (e for e in expressions(self.statements) if isinstance(e, Load))
         return list(dict.fromkeys(e.buffer.name for e in loads if self._by_filter(e)))
+
+    def streamed(self, constants: Mapping[str, Array]) -> list[Array]:
+        """Those arrays, one element per filter."""
+        return [
+            np.full(self.filters, self.literals[name], np.int32)
+            if name in self.literals
+            else constants[name].reshape(-1)
+            for name in self.per_filter
+        ]
+
+    @cached_property
+    def left_shift(self) -> int:
+        """k, if the statements read the sum only as ``sum * 2^k`` and for its sign; else 0."""
+        reads = [e for e in expressions(self.statements) if e == Load(self.acc)]
+        factors: set[int] = set()
+        known = 0
+        for expr in expressions(self.statements):
+            match expr:
+                case Binary("*", Load(buffer), Imm(value=int(factor))) if buffer == self.acc:
+                    factors.add(factor)
+                    known += 1
+                case Binary(">>", Load(buffer), Imm(value=31)) if buffer == self.acc:
+                    known += 1
+        if known != len(reads) or len(factors) != 1:
+            return 0
+        (factor,) = factors
+        return factor.bit_length() - 1 if factor & (factor - 1) == 0 else 0
 
     def _by_filter(self, load: Load) -> bool:
         return (
@@ -77,16 +145,24 @@ class Epilogue:
         acc: Buffer,
         word: Callable[[int], Expr],
         suffix: str,
+        shifted: int = 0,
     ) -> list[Stmt]:
-        """The statements for the result at ``inside``, whose sum is in ``acc``; ``word(i)`` is
-        constant ``i`` of its filter. ``suffix`` makes names unique."""
+        """The statements for the result at ``inside``, whose sum is in ``acc``, perhaps
+        ``shifted`` by ``left_shift``; ``word(i)`` is constant ``i`` of its filter. ``suffix`` makes
+        names unique."""
         lets: dict[str, Expr] = {}
+        uses = Counter(
+            e.name for stmt in self.statements for e in expressions((stmt,)) if isinstance(e, Var)
+        )
 
         def change(expr: Expr) -> Expr:
             match expr:
                 case Var(name) if name in lets:
                     return lets[name]
                 case Load(buffer) if buffer == self.acc:
+                    return Load(acc)
+                case Binary("*", Load(buffer), Imm(value)) if shifted and buffer == acc:
+                    assert value == 1 << shifted
                     return Load(acc)
                 case Load(buffer, indices, 1) if self._by_filter(expr):
                     return word(self.per_filter.index(buffer.name))
@@ -97,6 +173,9 @@ class Epilogue:
         result: list[Stmt] = []
         for stmt in self.statements:
             match stmt:
+                case Let(var, Binary(">>", _, Imm()) as value) if uses[var.name] == 1:
+                    # Saturating instructions shift what they saturate.
+                    lets[var.name] = simplify(map_expr(value, change))
                 case Let(var, value):
                     own = Var(f"{var.name}_{suffix}", var.dtype)
                     result.append(Let(own, simplify(map_expr(value, change))))
@@ -159,3 +238,41 @@ class Epilogue:
     def resized(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         """``body`` with the parameters in their final extents."""
         return rename_buffers(body, {b.name: b for group in self.parameters() for b in group})
+
+
+def _is_long(value: float | int) -> bool:
+    """Whether a literal takes two instructions: beyond 16 bits and no eight bits, shifted."""
+    size = abs(int(value))
+    return size >= 1 << 16 and size // (size & -size) > 0xFF
+
+
+def _long_literals(expr: Expr) -> list[int]:
+    """Long int32 literals of an expression, but for those of indices."""
+    match expr:
+        case Imm(value, DType.INT32):
+            return [int(value)] if _is_long(value) else []
+        case Binary(_, a, b):
+            return _long_literals(a) + _long_literals(b)
+        case Cast(_, value):
+            return _long_literals(value)
+        case Select(condition, a, b):
+            return [v for e in (condition, a, b) for v in _long_literals(e)]
+        case Call(_, args):
+            return [v for e in args for v in _long_literals(e)]
+    return []
+
+
+def _with_loads(expr: Expr, loads: Mapping[int, Expr]) -> Expr:
+    """The expression with loads in place of the long literals."""
+    match expr:
+        case Imm(value, DType.INT32) if value in loads:
+            return loads[int(value)]
+        case Binary(op, a, b):
+            return Binary(op, _with_loads(a, loads), _with_loads(b, loads))
+        case Cast(dtype, value):
+            return Cast(dtype, _with_loads(value, loads))
+        case Select(condition, a, b):
+            return Select(*(_with_loads(e, loads) for e in (condition, a, b)))
+        case Call(name, args, dtype):
+            return Call(name, tuple(_with_loads(a, loads) for a in args), dtype)
+    return expr

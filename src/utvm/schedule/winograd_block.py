@@ -11,6 +11,9 @@ hold only 0, 1 and -1. G holds halves, so weights are scaled by 4, and sums divi
 
 In: geometry and constants. Out: ``transform`` (pixels of a row of tiles to 16 values each) and
 ``multiply`` (products, sums, results, epilogue), and the stream of transformed weights.
+
+Sums lie where the values of the tile before were, which are of no more use, row by row as far
+apart: one pointer serves both, and registers are what limits the inner loop. Tile 0 is left free.
 """
 
 from __future__ import annotations
@@ -131,7 +134,13 @@ class MultiplyBuilder:
             Linear(0, (("c", 1),)),
             {"y": 1, "x": 2 * self.tiles - 1, "c": w.filters - 1},
             frozenset(("n", "y", "x", "c")),
+            streams_literals=True,
         )
+
+    @property
+    def apart(self) -> bool:
+        """Whether sums need a buffer of their own: too few channels leave no room for them."""
+        return self.w.depth < 2 * self.tiles * FILTERS
 
     def build(self) -> Function | None:
         """The micro function; None where the epilogue cannot be taken over."""
@@ -148,8 +157,8 @@ class MultiplyBuilder:
         about = f"Products of {self.tiles} tiles and {FILTERS} filters, their sums and results."
         return Function(
             f"winograd{self.tiles}x{FILTERS}_{self.w.depth}",
-            (self._values(), self._stream_buffer(), *inputs),
-            (*outputs, self._sums()),
+            (self._stream_buffer(), *inputs),
+            (*outputs, self._values(), *((self._sums(),) if self.apart else ())),
             self.epilogue.resized(body),
             comment=(about,),
             scalars=(COUNT,),
@@ -158,8 +167,8 @@ class MultiplyBuilder:
     def stream(self) -> np.ndarray:
         """Per block: weights product by product, then bias and rescale filter by filter."""
         u = transformed_weights(self.w)
-        per_filter = [self.constants[name].reshape(-1) for name in self.epilogue.per_filter]
-        rescale = np.stack([self.biases, *per_filter], axis=1)
+        per_filter = self.epilogue.streamed(self.constants)
+        rescale = np.stack([self.biases << self._shift, *per_filter], axis=1)
         parts: list[np.ndarray] = []
         for begin in range(0, self.w.filters, FILTERS):
             own = u[begin : begin + FILTERS]
@@ -178,13 +187,21 @@ class MultiplyBuilder:
         return FILTERS * (PRODUCTS * self._steps + rescale)
 
     def _values(self) -> Buffer:
-        return Buffer("v", I16, (self.tiles * PRODUCTS * self.w.depth,), "input")
+        return Buffer("v", I16, ((self.tiles + 1) * PRODUCTS * self.w.depth,), "output")
 
     def _stream_buffer(self) -> Buffer:
         return Buffer("w", I32, (self._block_words * (self.w.filters // FILTERS),), "input")
 
     def _sums(self) -> Buffer:
         return Buffer("sums", I32, (PRODUCTS * self.tiles * FILTERS,), "output")
+
+    def _sum(self, product: Expr, place: Expr) -> tuple[Buffer, tuple[Expr, ...], int]:
+        """Where the sum of a product for one tile and filter lies: buffer, index, lanes."""
+        if self.apart:
+            return self._sums(), (product * (self.tiles * FILTERS) + place,), 1
+        depth = self.w.depth
+        tile = _PAIR * (self.tiles * PRODUCTS * depth)
+        return self._values(), (tile + product * depth + place * 2,), 2
 
     def _acc(self, t: int, f: int) -> Buffer:
         return Buffer(f"acc_{t}_{f}", I32, (), "register")
@@ -203,8 +220,8 @@ class MultiplyBuilder:
             body = tuple(s for u in range(many) for s in self._step(_STEP, u, first=False))
             result.append(For(_STEP, Imm(0), Imm(steps), body, many))
         for t, f in accs:
-            index = _PRODUCT * (self.tiles * FILTERS) + (t * FILTERS + f)
-            result.append(Store(self._sums(), (index,), Load(self._acc(t, f))))
+            buffer, index, lanes = self._sum(_PRODUCT, Imm(t * FILTERS + f))
+            result.append(Store(buffer, index, Load(self._acc(t, f)), lanes))
         return result
 
     def _step(self, k: Expr | None, u: int, first: bool) -> list[Stmt]:
@@ -216,7 +233,8 @@ class MultiplyBuilder:
             value, weight = value + k * 2, weight + k * FILTERS
         result: list[Stmt] = []
         for t in range(self.tiles):
-            load = Load(self._values(), (value + (t * PRODUCTS * depth + 2 * u),), 2)
+            at = (t + 1) * PRODUCTS * depth + 2 * u
+            load = Load(self._values(), (value + at,), 2)
             result.append(Let(Var(f"v{t}_{u}"), load))
         for f in range(FILTERS):
             word = Var(f"w{f}_{u}")
@@ -243,22 +261,35 @@ class MultiplyBuilder:
         for j in range(4):
             m = []
             for i in range(4):
-                at = (4 * i + j) * self.tiles * FILTERS
-                m.append(named(f"m{i}{j}", Load(self._sums(), (_T * FILTERS + _F + at,))))
+                place = self._sum(Imm(4 * i + j), _T * FILTERS + _F)
+                m.append(named(f"m{i}{j}", Load(*place)))
             rows[0].append(named(f"s{j}", m[0] + m[1] + m[2]))
             rows[1].append(named(f"d{j}", m[1] - m[2] - m[3]))
         bias = named("bias", self._rescale_word(-1))
+        shift = self._shift
         for i, (a, b, c, d) in enumerate(rows):
             for j, total in enumerate((a + b + c, b - c - d)):
                 acc = Buffer(f"total_{i}{j}", I32, (), "register")
-                result += [Alloc(acc), Store(acc, (), (total >> 2) + bias)]
+                result += [Alloc(acc), Store(acc, (), bias + _quarter(total, shift))]
                 x = _PAIR * (2 * self.tiles) + _T * 2 + j
                 inside = {"y": Imm(i), "x": x, "c": _BLOCK * FILTERS + _F}
-                result += self.epilogue.result(inside, acc, self._rescale_word, f"{i}{j}")
+                result += self.epilogue.result(inside, acc, self._rescale_word, f"{i}{j}", shift)
         return result
+
+    @property
+    def _shift(self) -> int:
+        """How far left sums are shifted with the division by 4, if the epilogue asks for it."""
+        shift = self.epilogue.left_shift
+        largest = 4 * 128 * int(np.abs(self.w.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max())
+        return shift if largest << max(shift - 2, 0) < 1 << 31 else 0
 
     def _rescale_word(self, i: int) -> Load:
         """Constant ``i`` of the filter's epilogue; -1 is its bias."""
         per_filter = 1 + len(self.epilogue.per_filter)
         first = PRODUCTS * self._steps * FILTERS + 1 + i
         return Load(self._stream_buffer(), (_BLOCK * self._block_words + _F * per_filter + first,))
+
+
+def _quarter(total: Expr, shift: int) -> Expr:
+    """A quarter of four times a sum, ``shift``ed left."""
+    return total >> 2 - shift if shift < 2 else total * (1 << shift - 2)

@@ -85,25 +85,28 @@ def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Functio
     line = (w.columns + 2) * w.depth
     tiles = w.columns // 2
     lines = Buffer("lines", w.source.dtype, (_LINES * line,), "workspace")
-    values = Buffer("values", DType.INT16, (tiles * PRODUCTS * w.depth,), "workspace")
+    tile = PRODUCTS * w.depth
+    values = Buffer("values", DType.INT16, ((tiles + 1) * tile,), "workspace")
     sums = Buffer("sums", DType.INT32, (PRODUCTS * TILES * FILTERS,), "workspace")
+    apart = any(builder.apart for _, _, builder, _ in parts)
     data = parts[0][2].stream()
     stream = Buffer(f"{w.function.name}_stream", DType.INT32, data.shape, "const")
     transform = transform_micro(w, line)
     n, strip = Var("n"), Var("strip")
     calls: list[Stmt] = []
     for first, count, builder, micro in parts:
-        pointers = [Pointer(values, Imm(first * PRODUCTS * w.depth)), Pointer(stream, Imm(0))]
+        pointers = [Pointer(stream, Imm(0))]
         results: list[Pointer] = []
         for operand in builder.epilogue.operands.values():
             offset = operand.outer + Imm(2 * first * operand.step("x"))
             offset = offset + strip * (2 * operand.step("y"))
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
             (results if operand.buffer.scope == "output" else pointers).append(pointer)
-        arguments = (*pointers, *results, Pointer(sums, Imm(0)))
+        own = (Pointer(sums, Imm(0)),) if builder.apart else ()
+        arguments = (*pointers, *results, Pointer(values, Imm(first * tile)), *own)
         calls.append(Invoke(micro.name, arguments, (Imm(count),)))
     expand = Invoke(
-        transform.name, (Pointer(lines, Imm(0)), Pointer(values, Imm(0))), (Imm(tiles),)
+        transform.name, (Pointer(lines, Imm(0)), Pointer(values, Imm(tile))), (Imm(tiles),)
     )
     fill = Var("fill")
     blank = Store(lines, (fill,), Imm(w.padding, lines.dtype))
@@ -114,7 +117,7 @@ def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Functio
     function = replace(
         w.function,
         body=simplify_body((loop(n, w.image[0], *whole, rows),)),
-        workspace=(values, sums, lines),
+        workspace=(values, *((sums,) if apart else ()), lines),
         constants=(stream, *kept),
     )
     return Scheduled(function, (transform, *(micro for *_, micro in parts)), {stream.name: data})
@@ -130,8 +133,9 @@ def _copy(w: WeightedSum, lines: Buffer, n: Expr, y: Expr) -> tuple[Stmt, ...]:
     count = min(width * depth, size - left * depth)
     source = w.source.view(w.source.elements)
     to = ky * size + left * depth + i
-    inside = Store(lines, (to,), Load(source, ((n * height + row) * (width * depth) + i,)))
-    copy = loop(i, count, inside, parallel=True)
+    word = ky * size + left * depth + i * 4
+    at = (n * height + row) * (width * depth) + i * 4
+    copy = loop(i, count // 4, Store(lines, (word,), Load(source, (at,), 4), 4), parallel=True)
     if top == 0 and w.rows + 2 <= height:
         return (loop(ky, _LINES, copy),)
     outside = loop(i, count, Store(lines, (to,), Imm(w.padding, lines.dtype)), parallel=True)
