@@ -63,9 +63,10 @@ class _Kernel:
     def build(self) -> Scheduled | None:
         w = self.w
         whole_rows = w.rows > 1 or w.window != (1, 1)
-        chunk = w.columns if whole_rows else min(w.columns, CHUNK_COLUMNS)
-        layout = window_layout(w, chunk)
         pixels = min(self.schedule.pixels, w.columns)
+        most = CHUNK_COLUMNS - CHUNK_COLUMNS % pixels
+        chunk = w.columns if whole_rows else min(w.columns, most)
+        layout = window_layout(w, chunk)
         blocks = self._blocks(layout, pixels)
         if blocks is None:
             return None
