@@ -17,7 +17,7 @@ from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
 from utvm.ir.rewrite import simplify_body, substitute_expr
 from utvm.schedule.conv_block import Block, BlockBuilder
-from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row
+from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row, has_expand
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 from utvm.schedule.window_layout import WindowLayout, window_layout
 
@@ -51,11 +51,13 @@ def schedule_conv(
     w = read_weighted_sum(function, constants)
     if w is None or w.variables.get("c") is None or not (schedule.wide or w.narrow):
         return None
-    return _Kernel(w, constants, schedule).build()
+    return ConvKernel(w, constants, schedule).build()
 
 
 @dataclass
-class _Kernel:
+class ConvKernel:
+    """One weighted sum on a line buffer."""
+
     w: WeightedSum
     constants: Mapping[str, Array]
     schedule: ConvSchedule
@@ -67,16 +69,16 @@ class _Kernel:
         most = CHUNK_COLUMNS - CHUNK_COLUMNS % pixels
         chunk = w.columns if whole_rows else min(w.columns, most)
         layout = window_layout(w, chunk)
-        blocks = self._blocks(layout, pixels)
+        blocks = self.blocks(layout, pixels)
         if blocks is None:
             return None
         micros: list[Function] = [block.micro for block in blocks]
-        if layout.grouped:
+        if has_expand(w, layout):
             micros.append(expand_micro(w, layout))
         n, y, first = Var("n"), Var("y"), Var("first")
 
         def part(begin: Expr, columns: int) -> tuple[Stmt, ...]:
-            calls = [c for b in blocks for c in self._calls(b, layout, begin, columns)]
+            calls = [c for b in blocks for c in self.calls(b, layout, begin, columns)]
             return (*fill_row(w, layout, n, y, begin, columns), *calls)
 
         full, rest = divmod(w.columns, chunk)
@@ -86,14 +88,14 @@ class _Kernel:
             row += part(Imm(full * chunk), rest)
         body = (loop(y, w.rows, *row),)
         body = (loop(n, w.image[0], *fill_once(w, layout), *body),)
-        return self._scheduled(simplify_body(body), layout, blocks, tuple(micros))
+        return self.scheduled(simplify_body(body), layout, blocks, tuple(micros))
 
-    def _blocks(self, layout: WindowLayout, pixels: int) -> list[_Part] | None:
+    def blocks(self, layout: WindowLayout, pixels: int) -> list[Part] | None:
         """Blocks that cover all filters: whole ones, then those that are left; for the pixels of a
         block, and for single pixels if they do not divide the columns."""
         s, w = self.schedule, self.w
         width = min(s.filters if pixels > 1 else 2 * s.filters, w.filters)
-        parts: list[_Part] = []
+        parts: list[Part] = []
         whole = w.filters - w.filters % width
         for first, filters in ((0, whole), (whole, w.filters - whole)):
             if filters == 0:
@@ -108,10 +110,10 @@ class _Kernel:
                 built = builder.build()
                 if built is None:
                     return None
-                parts.append(_Part(p, pixels, builder, *built, name))
+                parts.append(Part(p, pixels, builder, *built, name))
         return parts
 
-    def _calls(self, part: _Part, layout: WindowLayout, begin: Expr, columns: int) -> list[Invoke]:
+    def calls(self, part: Part, layout: WindowLayout, begin: Expr, columns: int) -> list[Invoke]:
         """Runs a part on ``columns`` results from ``begin`` on: all whole blocks, or the rest."""
         whole = columns - columns % part.most
         start, count = (
@@ -136,11 +138,11 @@ class _Kernel:
             (results if operand.buffer.scope == "output" else pointers).append(pointer)
         return [Invoke(part.micro.name, (*pointers, *results), (Imm(count),))]
 
-    def _scheduled(
+    def scheduled(
         self,
         body: tuple[Stmt, ...],
         layout: WindowLayout,
-        parts: list[_Part],
+        parts: list[Part],
         micros: tuple[Function, ...],
     ) -> Scheduled:
         streams = {part.name: part.stream for part in parts}
@@ -162,7 +164,7 @@ class _Kernel:
 
 
 @dataclass(frozen=True, eq=False)
-class _Part:
+class Part:
     """Blocks of ``pixels`` columns; whole blocks have ``most``."""
 
     pixels: int

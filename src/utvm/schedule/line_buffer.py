@@ -38,11 +38,13 @@ _MOST_GROUPS = 4
 
 
 def buffer_of(layout: WindowLayout) -> Buffer:
-    return Buffer("lines", I16, (layout.elements,), "workspace")
+    return Buffer(layout.name, I16, (layout.elements,), "workspace")
 
 
 def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
     """Pixels of ``depth`` bytes, a multiple of four, become int16 in columns of the buffer."""
+    if not layout.grouped:
+        return _copy_micro(w, layout)
     groups = w.depth // 4
     unroll = next(n for n in range(_MOST_GROUPS, 0, -1) if groups % n == 0)
     stride = _column_stride(w) * w.depth
@@ -60,13 +62,47 @@ def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
     inner = For(_GROUP, Imm(0), Imm(groups), tuple(body), unroll, parallel=True)
     about = f"{w.depth} bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3."
     return Function(
-        f"expand_{w.depth}",
+        _micro_name("expand", w, layout),
         (source,),
         (lines,),
         simplify_body((For(_PIXEL, Imm(0), _COUNT, (inner,), parallel=True),)),
         comment=(about,),
         scalars=(_COUNT,),
     )
+
+
+def has_expand(w: WeightedSum, layout: WindowLayout) -> bool:
+    """Whether whole words of a pixel go to the buffer, which ``expand_micro`` does."""
+    return layout.grouped or (w.source.dtype is I16 and w.depth % 2 == 0)
+
+
+def _copy_micro(w: WeightedSum, layout: WindowLayout) -> Function:
+    """Pixels of ``depth`` halfwords, an even number, as they are."""
+    words = w.depth // 2
+    unroll = next(n for n in range(2 * _MOST_GROUPS, 0, -1) if words % n == 0)
+    source = Buffer("x", I16, (w.depth,), "input")
+    lines = Buffer("lines", I16, (w.depth,), "output")
+    ahead = _PIXEL * (_column_stride(w) * w.depth) + _GROUP * 2
+    loads: list[Stmt] = []
+    stores: list[Stmt] = []
+    for i in range(unroll):
+        word = Var(f"word_{i}")
+        loads.append(Let(word, Load(source, (ahead + 2 * i,), 2)))
+        stores.append(Store(lines, (_PIXEL * layout.column + _GROUP * 2 + 2 * i,), word, 2))
+    inner = For(_GROUP, Imm(0), Imm(words), (*loads, *stores), unroll, parallel=True)
+    return Function(
+        _micro_name("copy", w, layout),
+        (source,),
+        (lines,),
+        simplify_body((For(_PIXEL, Imm(0), _COUNT, (inner,), parallel=True),)),
+        comment=(f"{w.depth} halfwords of each pixel.",),
+        scalars=(_COUNT,),
+    )
+
+
+def _micro_name(stem: str, w: WeightedSum, layout: WindowLayout) -> str:
+    """Buffers of other forms in one kernel are filled by micro functions of their own."""
+    return f"{stem}_{w.depth}{layout.name.removeprefix('lines')}"
 
 
 def _column_stride(w: WeightedSum) -> int:
@@ -94,7 +130,7 @@ def fill_row(
     row = y * w.strides[0] + ky * w.row_dilation - w.origin[0]
     apart = _column_stride(w)
     # The columns of the buffer that lie in the image.
-    begin = min(-(-w.origin[1] // apart), layout.columns)
+    begin = min(max(-(-w.origin[1] // apart), 0), layout.columns)
     end = min((width + w.origin[1] - 1) // apart + 1, layout.columns)
     count = max(0, min(end - begin, filled))
     if count == 0:
@@ -120,7 +156,7 @@ def _expand(
 ) -> tuple[Stmt, ...]:
     """``count`` pixels of one row of the image."""
     lines = buffer_of(layout)
-    if layout.grouped:
+    if has_expand(w, layout):
         micro = expand_micro(w, layout).name
         return (Invoke(micro, (Pointer(source, at), Pointer(lines, to)), (Imm(count),)),)
     pixel, element = Var("pixel"), Var("i")

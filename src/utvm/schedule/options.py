@@ -27,6 +27,8 @@ from utvm.schedule.elementwise_kernel import schedule_elementwise
 from utvm.schedule.pool_kernel import schedule_pool
 from utvm.schedule.pool_window import read_pool
 from utvm.schedule.records import Config, Record, config_of
+from utvm.schedule.transposed_kernel import schedule_transposed
+from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd
 from utvm.target.target import Target
@@ -95,6 +97,9 @@ def kernel_options(
     if read_pool(function, constants) is not None:
         build = partial(schedule_pool, function, constants)
         return [Option(0, 0, build, config_of({"template": "pool"}))]
+    phases = read_transposed(function, constants)
+    if phases is not None:
+        return list(_transposed_options(phases, function, constants))
     if schedule_elementwise(function) is not None:
         build = partial(schedule_elementwise, function)
         return [Option(0, 0, build, config_of({"template": "elementwise"}))]
@@ -103,6 +108,23 @@ def kernel_options(
     if w is not None and not w.narrow:
         options.append(_loops_option(w, function, target))
     return options
+
+
+def _transposed_options(
+    phases: Phases, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
+    """Register blocks for each pair of phases."""
+    sums = [w for group in phases.groups for w in group]
+    weights = sum(int(w.weights.size) for w in sums)
+    products = sum(w.image[0] * w.rows * w.columns * int(w.weights.size) for w in sums)
+    for wide in (False, True) if all(w.narrow for w in sums) else (True,):
+        schedule = ConvSchedule(wide=wide)
+        yield Option(
+            products * (_WIDE if wide else _NARROW),
+            weights * (2 if wide else 1),
+            partial(schedule_transposed, function, constants, schedule),
+            _default_config("transposed", schedule),
+        )
 
 
 def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:

@@ -108,7 +108,7 @@ def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> Wei
     if any(writes(epilogue, name) for name in (acc.name, "rows")):
         return None
     pixel, weight, zero = product
-    data = _weights(constants.get(weight.buffer.name), zero)
+    data = less_zero_point(constants.get(weight.buffer.name), zero)
     if data is None or pixel.buffer.dtype not in PIXELS:
         return None
     parts = _Parts(initial, acc, tuple(epilogue))
@@ -162,7 +162,7 @@ def offset_product_of(body: tuple[Stmt, ...], acc: Buffer) -> tuple[Load, Load, 
     return None
 
 
-def _weights(data: Array | None, zero: int) -> Array | None:
+def less_zero_point(data: Array | None, zero: int) -> Array | None:
     """Weights less their zero point as int8, or int16 where they need it; None if that is not
     enough."""
     if data is None or data.dtype.kind not in "iu":

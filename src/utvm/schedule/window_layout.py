@@ -27,13 +27,15 @@ _GROUP = np.array([0, 2, 1, 3])
 @dataclass(frozen=True)
 class WindowLayout:
     """``column`` is the int16 elements of a column in the buffer, even, with those of no use;
-    ``columns`` how many columns the buffer holds; ``step`` is from one window to the next.
+    ``columns`` how many columns the buffer holds; ``step`` is from one window to the next. ``name``
+    is the buffer's: a kernel may have several.
     """
 
     column: int
     columns: int
     step: int
     grouped: bool
+    name: str = "lines"
 
     @property
     def elements(self) -> int:
