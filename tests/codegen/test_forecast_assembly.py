@@ -13,7 +13,7 @@ import pytest
 from tests.codegen.thumb.kernels import block
 from tests.codegen.thumb.programs import Result, run_cases
 from tests.codegen.thumb.test_blocks import small_case
-from utvm.codegen.forecast_assembly import Choice, Loop, parse_line, read_assembly
+from utvm.codegen.forecast_assembly import Choice, Loop, Straight, parse_line, read_assembly
 from utvm.codegen.forecast_price import Forecast, price_call
 from utvm.codegen.thumb import assemble
 from utvm.codegen.thumb.isa import ALU, BRANCH, EXTEND, LOAD, MULTIPLY, SATURATE, SIMPLE, STORE
@@ -147,6 +147,23 @@ def test_accumulators_and_addresses() -> None:
     assert (store.kind, store.data, store.address, store.bank) == (STORE, (4,), (13,), 12)
     assert parse_line("ldr r0, [r1, r2, lsl #2]").part.scaled
     assert parse_line("push {r4, r5, lr}").words == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "cycles"), [("cortex-m4", 2 + 3 + 1 + 2 + 14), ("cortex-m7", 20)]
+)
+def test_floats_have_prices_of_their_own(target: str, cycles: int) -> None:
+    texts = ("vldr s0, [r0]", "vfma.f32 s1, s0, s2", "vadd.f32 s3, s1, s1", "vstr s3, [r1, #4]")
+    lines = tuple(map(parse_line, (*texts, "vdiv.f32 s4, s3, s1")))
+    pipeline = load_target(target).pipeline
+    found = price_call((Straight(lines),), {}, pipeline, Costs())
+    assert found.instructions == 5
+    assert found.cycles == pytest.approx(cycles + pipeline.branch_cycles - 1, abs=3)
+
+
+def test_registers_in_a_list_count() -> None:
+    pushed = [parse_line(text).words for text in ("push {r4, lr}", "vpush {s16, s17, s18}")]
+    assert pushed == [2, 3]
 
 
 def test_the_end_of_a_loop_is_mispredicted() -> None:

@@ -31,6 +31,7 @@ from utvm.ir.rewrite import linear
 MULTIPLE = "multiple"
 """Several words between memory and registers at once; ``words`` says how many."""
 FLOAT, FLOAT_MAC, FLOAT_DIVIDE = "float", "float mac", "float divide"
+FLOAT_LOAD, FLOAT_STORE = "float load", "float store"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ _MULTIPLY = re.compile(r"mul|smul\w+|smmulr?|smu[as]dx?|[us]mull")
 _EXTEND = re.compile(r"[us]h?(add|sub)(8|16)|pkh(bt|tb)|[su]xt(a?[bh]|a?b16)|sel")
 _SATURATE = re.compile(r"[us]sat(16)?|qd?(add|sub)|u?q(add|sub)(8|16)")
 _BITS = ("ubfx", "sbfx", "rev", "rev16", "rbit")
-_SIMPLE = ("add", "sub", "mov", "movw", "lsl", "lsr", "asr", "adds", "subs", "movs")
+_SIMPLE = ("add", "sub", "mov", "movw", "lsl", "lsr", "asr")
+_SET_FLAGS = re.compile(r"(add|sub|mov|lsl|lsr|asr|rsb|and|orr|eor|bic|mul)s")
 _JUMP = re.compile(r"b(eq|ne|hs|lo|mi|pl|hi|ls|ge|lt|gt|le)?")
 _MOVED = re.compile(r"mov(eq|ne|hs|lo|hi|ls|ge|lt|gt|le)")
 
@@ -212,9 +214,10 @@ def fixed_rounds(stmt: For) -> int | None:
 def parse_line(text: str) -> Line:
     """One instruction as the rules of the pipeline see it."""
     name, _, operands = text.partition(" ")
-    if name in ("push", "pop", "ldm", "stm"):
-        moved = registers_of(operands)
-        writes = moved if name in ("pop", "ldm") else ()
+    name = name[:-1] if _SET_FLAGS.fullmatch(name) else name
+    if "{" in operands:
+        moved = registers_of(operands.partition("{")[2])
+        writes = moved if name.startswith(("pop", "ldm", "vpop", "vldm")) else ()
         return Line(_part(MULTIPLE, defs=writes), words=len(moved), target="")
     if name == "it" or name.startswith("itt") or name.startswith("ite") or name == "nop":
         return Line(_part(OTHER))
@@ -251,7 +254,9 @@ def _memory(name: str, operands: str) -> Line:
     moved, address = registers_of(before), registers_of(inside)
     stores = name.startswith(("str", "vstr"))
     offset = re.search(r"#(-?\d+)", inside)
-    kind = STORE if stores else LOAD if name in ("ldr", "vldr") else NARROW
+    kind = STORE if stores else LOAD if name == "ldr" else NARROW
+    if name.startswith("v"):
+        kind = FLOAT_STORE if stores else FLOAT_LOAD
     words = len(moved)
     part = Part(
         kind=kind if words == 1 else MULTIPLE,

@@ -9,12 +9,14 @@ others in the steady state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utvm.codegen.forecast_assembly import (
     FLOAT,
     FLOAT_DIVIDE,
+    FLOAT_LOAD,
     FLOAT_MAC,
+    FLOAT_STORE,
     MULTIPLE,
     Choice,
     Line,
@@ -23,12 +25,15 @@ from utvm.codegen.forecast_assembly import (
     Straight,
 )
 from utvm.codegen.forecast_rounds import UNKNOWN, Values, governing, holds, mispredicted, rounds_of
+from utvm.codegen.thumb.isa import LOAD, MULTIPLY, STORE
 from utvm.codegen.thumb.pricing import Timeline, timeline
 from utvm.target.costs import Costs
 from utvm.target.pipeline import Pipeline
 
-_FLOAT_CYCLES = {FLOAT: 1, FLOAT_MAC: 3, FLOAT_DIVIDE: 14}
-_ALONE = (MULTIPLE, *_FLOAT_CYCLES)
+_FLOAT_CYCLES = {FLOAT: 1, FLOAT_MAC: 3, FLOAT_DIVIDE: 14, FLOAT_LOAD: 2, FLOAT_STORE: 2}
+"""On single-issue cores, where float accesses overlap with nothing."""
+_ALIKE = {FLOAT: MULTIPLY, FLOAT_MAC: MULTIPLY, FLOAT_LOAD: LOAD, FLOAT_STORE: STORE}
+"""What floats come closest to on dual-issue cores: one unit, late results, no wait for sums."""
 
 
 @dataclass(frozen=True)
@@ -80,21 +85,25 @@ class _Pricer:
     def _straight(self, lines: Sequence[Line]) -> Forecast:
         before = self.line.now
         for line in lines:
-            if line.part.kind in _ALONE:
-                self._alone(line)
-            else:
-                self.line.issue(line.part)
+            self._issue(line)
             if line.target and not line.cond:
                 self.line.close()
         return Forecast(self.line.now - before, len(lines))
 
-    def _alone(self, line: Line) -> None:
-        """An instruction of which the back end's rules know nothing."""
-        single = self.pipeline.width == 1
-        if not single:
-            self.line.close()
-        several = 1 + line.words if single else -(-line.words // 2)
-        self.line.now += _FLOAT_CYCLES.get(line.part.kind, several)
+    def _issue(self, line: Line) -> None:
+        """One instruction; the back end's rules know nothing of floats and of several words."""
+        kind, single = line.part.kind, self.pipeline.width == 1
+        if single and kind in _FLOAT_CYCLES:
+            self.line.now += _FLOAT_CYCLES[kind]
+        elif kind in _ALIKE:
+            self.line.issue(replace(line.part, kind=_ALIKE[kind]))
+        elif kind in (MULTIPLE, FLOAT_DIVIDE):
+            if not single:
+                self.line.close()
+            several = 1 + line.words if single else -(-line.words // 2)
+            self.line.now += _FLOAT_CYCLES.get(kind, several)
+        else:
+            self.line.issue(line.part)
 
     def _loop(self, loop: Loop, values: Values) -> Forecast:
         """Every round but the last jumps back; the end of a loop is mispredicted."""
