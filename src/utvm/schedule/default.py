@@ -123,8 +123,11 @@ def schedule_window(function: Function, target: Target) -> Function:
         for name in taps:
             function = unroll(function, name)
         pixels = _pixels(function)
-        most = 2 * blocking(target).columns
+        in_fpu = target.has("fpu") and _sums_floats(function)
+        most = FLOAT_BLOCKING.columns if in_fpu else 2 * blocking(target).columns
         function = _blocked(function, pixels, _even(_size(function, pixels), most))
+        # Loads of floats reach 1 KB; two channels share the addresses of what lies further.
+        function = _blocked(function, "c", 2 if in_fpu else 1)
         padded = any(buffer.name == "rows" for buffer in function.workspace)
         return order_by_load(function, "rows" if padded else function.inputs[0].name)
     return schedule_reduce(function, target)
