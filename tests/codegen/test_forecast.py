@@ -14,6 +14,8 @@ import pytest
 
 from utvm.codegen.forecast import Forecast, forecast_function, forecast_module
 from utvm.codegen.forecast_code import count_work
+from utvm.codegen.forecast_operations import INTRINSICS as LISTED
+from utvm.codegen.forecast_operations import operations_of
 from utvm.driver.build import Build, build_model
 from utvm.driver.inspect import forecast_kernels
 from utvm.driver.load import Model, load_model
@@ -21,10 +23,12 @@ from utvm.driver.options import resolve_options
 from utvm.driver.run import Run, run_build
 from utvm.driver.tensors import random_inputs
 from utvm.ir.dtype import DType
+from utvm.ir.intrinsics import INTRINSICS
 from utvm.ir.loop import (
     Alloc,
     Binary,
     Buffer,
+    Call,
     Cast,
     Expr,
     For,
@@ -200,6 +204,19 @@ def test_narrow_loads_and_saturation() -> None:
         found = counted(kernel(loop(COL, 64, put(clamped, COL, COL))))
         assert found["load_signed"] == 64
         assert found[operation] == 64 * (1 if operation == "clamp" else 2)
+
+
+@pytest.mark.parametrize("name", INTRINSICS)
+def test_every_intrinsic_is_counted(name: str) -> None:
+    intrinsic = INTRINSICS[name]
+    arguments = tuple(Var(f"v{n}", dtype) for n, dtype in enumerate(intrinsic.args))
+    operations, operands = operations_of(Call(name, arguments, intrinsic.result))
+    assert operands == arguments
+    assert operations and all(operation in OPERATIONS for operation, _ in operations)
+
+
+def test_an_intrinsic_that_has_gone_is_not_listed() -> None:
+    assert set(LISTED) <= set(INTRINSICS)
 
 
 def invoking(scalar: Expr) -> tuple[Function, Module]:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from utvm.codegen.forecast_frame import Frame
 from utvm.codegen.forecast_rounds import (
     UNKNOWN,
     Values,
@@ -64,57 +65,12 @@ class Work:
     calls: dict[Call, float] = field(default_factory=lambda: defaultdict(float))
 
 
-_Place = tuple[int, int]
-
-
-@dataclass
-class _Frame:
-    """A body that runs ``runs`` times. ``names`` change in it; ``seen`` has been counted in it.
-
-    ``moved`` are the addresses that move with the loop, ``held`` is what stays in registers from
-    one round to the next; ``spans`` has the first and the last use of what is made in a round.
-    Compilers finish one accumulator of a straight line before they begin the next, so uses are
-    ordered by the ``chain`` that they are part of: the accumulator's number.
-    """
-
-    runs: float
-    names: set[str]
-    var: str = ""
-    seen: set[object] = field(default_factory=set)
-    moved: set[object] = field(default_factory=set)
-    held: set[object] = field(default_factory=set)
-    spans: dict[object, tuple[_Place, _Place]] = field(default_factory=dict)
-    chains: list[str] = field(default_factory=list)
-    chain: int = 0
-    counted: float = 0.0
-    step: int = 0
-
-    def use(self, value: object) -> None:
-        """A value is made or used now."""
-        self.step += 1
-        now = (self.chain, self.step)
-        first, last = self.spans.get(value, (now, now))
-        self.spans[value] = min(first, now), max(last, now)
-
-    def spilled(self, registers: int, carried: int) -> int:
-        """How many values per round find no register."""
-        fixed = len(self.held) + carried
-        ends: list[_Place] = []
-        spilled = max(0, fixed + 2 - registers)
-        for first, last in sorted(self.spans.values()):
-            ends = [end for end in ends if end > first]
-            if last > first:
-                spilled += fixed + len(ends) + 1 > registers
-                ends.append(last)
-        return spilled
-
-
 def count_work(
     function: Function, costs: Costs, in_place: bool, values: Values = MappingProxyType({})
 ) -> Work:
     """The work of one call, where ``values`` are the function's integers."""
     counter = _Counter(costs, restrict=not in_place)
-    counter.frames.append(_Frame(1.0, set()))
+    counter.frames.append(Frame(1.0, set()))
     counter.add("call", 1)
     counter.body(function.body, values, _WALKED)
     return counter.work
@@ -124,12 +80,12 @@ class _Counter:
     def __init__(self, costs: Costs, restrict: bool) -> None:
         self.costs, self.restrict = costs, restrict
         self.work = Work()
-        self.frames: list[_Frame] = []
+        self.frames: list[Frame] = []
         self.facts = Facts()
         self.residues: dict[str, int | None] = {}
 
     @property
-    def frame(self) -> _Frame:
+    def frame(self) -> Frame:
         return self.frames[-1]
 
     def add(self, operation: str, count: float, level: int = -1) -> None:
@@ -294,7 +250,7 @@ class _Counter:
         if stmt.var.name in governing(stmt.body):
             chosen = rounds[:: max(1, -(-len(rounds) // budget))]
         names = {stmt.var.name} | _changed(stmt.body, self.restrict)
-        frame = _Frame(self.frame.runs * len(rounds), names, stmt.var.name)
+        frame = Frame(self.frame.runs * len(rounds), names, stmt.var.name)
         self.frames.append(frame)
         if len(chosen) == 1:
             self.body(stmt.body, values, budget)
@@ -321,7 +277,7 @@ class _Counter:
                     self._stmt(inner, known, budget)
         frame.runs = runs
 
-    def _overhead(self, stmt: For, frame: _Frame, rounds: int) -> None:
+    def _overhead(self, stmt: For, frame: Frame, rounds: int) -> None:
         """Counters, pointers, jumps; values for which there is no register."""
         innermost = not any(isinstance(s, For | If | Invoke) for s in stmt.body)
         unrolled = self._unrolled(frame, rounds) if innermost else 1
@@ -340,7 +296,7 @@ class _Counter:
         self.add("loop", 1)
         self.add(MISPREDICTED, mispredicted(rounds // unrolled))
 
-    def _unrolled(self, frame: _Frame, rounds: int) -> int:
+    def _unrolled(self, frame: Frame, rounds: int) -> int:
         """How many rounds the compiler writes behind each other."""
         size = max(frame.counted, 1.0)
         if rounds * size <= self.costs.unroll:
