@@ -43,6 +43,10 @@ RESIDENT_FUNCTIONS = (
     "utvm_sqrtf",
     "utvm_tanhf",
 )
+# What compilers for Arm call to copy; without it modules get the compiler's own, byte by byte.
+ARM_FUNCTIONS = tuple(
+    f"__aeabi_mem{what}{size}" for what in ("cpy", "move", "set", "clr") for size in ("", "4", "8")
+)
 
 _TASK_BYTES = 8192  # for the tasks of one run and their arguments
 _TASK_SHARE = 16  # of a RAM that is small
@@ -87,7 +91,7 @@ def build_memory_program(
     """Links ``sources`` and the runtime for the board's RAM. ``keep`` names functions, or tables of
     them, that the host will ask for; ``module_bytes`` stay free for modules."""
     runtime = memory_sources(board)
-    kept = [*keep, *(RESIDENT_FUNCTIONS if module_bytes else ())]
+    kept = [*keep, *(_resident_functions(target) if module_bytes else ())]
     layout = Layout(
         CRT / "port" / f"{board.port}_task" / "link.ld",
         _program_memory(board, kept, -(-module_bytes // 8) * 8),
@@ -159,11 +163,15 @@ def _resident_object(toolchain: Toolchain, target: Target, resident: ElfImage) -
     return cached_file("resident.o", (toolchain.version(), target.name, text), build)
 
 
+def _resident_functions(target: Target) -> tuple[str, ...]:
+    return RESIDENT_FUNCTIONS + (() if target.arch.startswith("rv") else ARM_FUNCTIONS)
+
+
 def _resident_source(resident: ElfImage, target: Target) -> str:
     """C with nothing but the addresses of functions that are on the device already."""
     thumb = 0 if target.arch.startswith("rv") else 1
     lines = ["/* Functions of the program that a module is linked against. */"]
-    for name in RESIDENT_FUNCTIONS:
+    for name in _resident_functions(target):
         symbol = resident.symbols.get(name)
         if symbol is not None:
             text = f".global {name}\\n.type {name}, %function\\n"
