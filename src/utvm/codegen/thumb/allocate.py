@@ -9,17 +9,18 @@ spilled as long as the schedules that this makes possible are worth it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from utvm.codegen.thumb.body import Body
-from utvm.codegen.thumb.crowds import ALWAYS, Crowd, crowd_of, rest_of
+from utvm.codegen.thumb.color import REGISTERS, color
+from utvm.codegen.thumb.crowds import Crowd, crowd_of, rest_of
 from utvm.codegen.thumb.flow import live_in, live_out
-from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, mask, members, real
+from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, mask, members
+from utvm.codegen.thumb.narrow import compact
 from utvm.codegen.thumb.schedule import Scheduled, schedule
 from utvm.codegen.thumb.spill import SpillCosts, Spiller, Spills
 from utvm.target.pipeline import Pipeline
 
-REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
 _COLD = 50  # a block with less than this part of the hottest one's work is scheduled quickly
 _LOCAL = 3  # what lives in one block only frees a register for a short time: it counts so much more
 _HIDDEN = 2  # loads and stores cost at least this part of what they cost alone, per issue slot
@@ -78,7 +79,7 @@ class _Allocator:
             spills |= victims
         if best is None:
             raise NotSelectableError("more values at once than registers")
-        return best
+        return replace(best, colors=compact(best.program, best.colors))
 
     def _victims(
         self, crowds: Sequence[Crowd], spills: Spills, worth: int = 1 << 60
@@ -152,66 +153,3 @@ class _Allocator:
             body = self.bodies[block, inside]
             self.known[key] = schedule(body, limit, self.pipeline, thorough=thorough)
         return self.known[key]
-
-
-def color(program: Program, outs: Sequence[int]) -> dict[int, int] | list[Crowd]:
-    """A real register for each virtual one, or who competes. Greedy in the order of the text,
-    which is optimal for straight lines."""
-    found = _interference(program, outs)
-    colors: dict[int, int] = {}
-    holders = dict.fromkeys(REGISTERS, 0)  # by real register: who lives in it,
-    closed = dict.fromkeys(REGISTERS, 0)  # and who lives at the same time
-    crowds: list[Crowd] = []
-    for register in sorted(found.order, key=lambda r: (r not in program.fixed, found.order[r])):
-        bit, neighbours = 1 << register, found.neighbours[register]
-        free = [c for c in REGISTERS if not (holders[c] & neighbours or closed[c] & bit)]
-        if register in program.fixed:
-            free = [c for c in free if c == program.fixed[register]]
-        if not free:
-            crowds.append(Crowd(dict.fromkeys(members(found.crowd(register)), ALWAYS), 1))
-            continue
-        wished = [colors[p] for p in found.partners.get(register, ()) if p in colors]
-        taken = next((c for c in wished if c in free), free[0])
-        colors[register] = taken
-        holders[taken] |= bit
-        closed[taken] |= neighbours
-    return crowds or colors
-
-
-@dataclass
-class _Interference:
-    """``neighbours``: who lives where a register is written (of two, at least one knows the
-    other); ``partners``: who is copied to whom; ``order`` of first writes."""
-
-    neighbours: dict[int, int] = field(default_factory=dict)
-    partners: dict[int, list[int]] = field(default_factory=dict)
-    order: dict[int, int] = field(default_factory=dict)
-
-    def crowd(self, register: int) -> int:
-        """A register and all its neighbours."""
-        crowd = 1 << register | self.neighbours[register]
-        for other, those in self.neighbours.items():
-            crowd |= (those >> register & 1) << other
-        return crowd
-
-
-def _interference(program: Program, outs: Sequence[int]) -> _Interference:
-    found = _Interference()
-    neighbours = found.neighbours
-    for block, out in zip(program.blocks, outs, strict=True):
-        for inst in block.insts:
-            for register in real(inst.defs):
-                found.order.setdefault(register, len(found.order))
-        live = out
-        for inst in reversed(block.insts):
-            writes = inst.writes
-            others = live | writes
-            if inst.op == "mov":
-                source, copy = inst.uses[0], inst.defs[0]
-                others &= ~(1 << source)
-                found.partners.setdefault(source, []).append(copy)
-                found.partners.setdefault(copy, []).append(source)
-            for register in members(writes):
-                neighbours[register] = neighbours.get(register, 0) | others & ~(1 << register)
-            live = live & ~writes | inst.reads
-    return found

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from utvm.codegen.c_layout import comment
 from utvm.codegen.thumb.allocate import Allocation
 from utvm.codegen.thumb.isa import NOTHING, OPS
-from utvm.codegen.thumb.machine import Block, Inst
+from utvm.codegen.thumb.machine import FLAGS, Block, Inst
+from utvm.codegen.thumb.narrow import takes_flags
 from utvm.ir.loop import Buffer, Function
 
 _LINK = 14
@@ -95,10 +96,12 @@ class _Writer:
     def _block(self, block: Block, targets: set[str]) -> Iterator[tuple[str, str]]:
         if block.label in targets:
             yield f"{self._label(block.label)}:", block.comment
-        for inst in block.insts:
+        read = _flags_live(block)
+        for at, inst in enumerate(block.insts):
             if OPS[inst.op].kind == NOTHING or self._is_idle(inst):
                 continue
-            texts = self._text(inst).split("\n")
+            short = not read >> at & 1 and takes_flags(inst, self.allocation.colors)
+            texts = self._text(inst, short).split("\n")
             for text in texts:
                 yield f"  {text}", self._note(inst) if text is texts[-1] else ""
 
@@ -116,12 +119,14 @@ class _Writer:
         number = self.allocation.colors[register]
         return "lr" if number == _LINK else f"r{number}"
 
-    def _text(self, inst: Inst) -> str:
+    def _text(self, inst: Inst, short: bool) -> str:
+        """The instruction; in a ``short`` form that sets the flags."""
         defs = [self._register(d) for d in inst.defs if d >= 0]
         uses = [self._register(u) for u in inst.uses]
         shift = f", {inst.shift[0]} #{inst.shift[1]}" if inst.shift else ""
         word = inst.imm or 0
-        return OPS[inst.op].text.format(
+        text = OPS[inst.op].text
+        return (text.replace(" ", "s ", 1) if short else text).format(
             d=defs[0] if defs else "",
             e=defs[1] if len(defs) > 1 else "",
             a=uses[0] if uses else "",
@@ -163,3 +168,16 @@ class _Writer:
         left = ", ".join(dict.fromkeys(written))
         right = ", ".join(dict.fromkeys(read))
         return f"{left} <- {right}" if left and right else left or right
+
+
+def _flags_live(block: Block) -> int:
+    """The set of the places where the flags must stay as they are: between who writes them and who
+    reads them, which is in the same block."""
+    places, live = 0, False
+    for at in range(len(block.insts) - 1, -1, -1):
+        inst = block.insts[at]
+        if FLAGS in inst.defs:
+            live = False
+        places |= live << at
+        live = live or FLAGS in inst.uses
+    return places
