@@ -54,6 +54,10 @@ def network(rng: random.Random) -> Graph:
         attrs = LeakyRequantizeAttrs(scales[0], shifts[0], scales[1], shifts[1], rng.random() < 0.5)
         b.output(b.emit("leaky_requantize", [x], attrs))
         return b.build()
+    if dtype is not DType.INT16 and rng.random() < 0.4:
+        table = np.random.default_rng(rng.randint(0, 999)).integers(-128, 128, 256, dtype=np.int8)
+        b.output(b.emit("lut", [x, b.constant(table)]))
+        return b.build()
     y = b.input("y", TensorType(rng.choice([shape, shape, shape[-1:], (1,)]), dtype))
     headroom = 15 if dtype is DType.INT16 else 20
     wide = RequantizeAttrs(

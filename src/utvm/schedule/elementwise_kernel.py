@@ -32,7 +32,7 @@ from utvm.ir.loop import (
     Store,
     Var,
 )
-from utvm.ir.rewrite import Linear, expressions, linear, map_statements, simplify_body
+from utvm.ir.rewrite import Linear, expressions, linear, map_expr, map_statements, simplify_body
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.epilogue import Epilogue
 from utvm.schedule.primitives import extent
@@ -87,10 +87,41 @@ def shortened(function: Function) -> Function:
 
     def change(stmt: Stmt) -> Stmt:
         if isinstance(stmt, For) and all(isinstance(s, Let | Store) for s in stmt.body):
-            return replace(stmt, body=shorten(stmt.body))
+            return replace(stmt, body=_with_named_indices(shorten(stmt.body)))
         return stmt
 
     return replace(function, body=map_statements(function.body, change))
+
+
+def _with_named_indices(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """Narrow elements that say where a table is read get names, so that no index holds a load."""
+    result: list[Stmt] = []
+
+    def name(expr: Expr) -> Expr:
+        if isinstance(expr, Load) and expr.buffer.scope != "register" and expr.dtype.bits < 32:
+            var = Var(f"at{len(result)}", expr.dtype)
+            result.append(Let(var, expr))
+            return var
+        return expr
+
+    def change(expr: Expr) -> Expr:
+        if isinstance(expr, Load) and any(map(_loads, expr.indices)):
+            return Load(expr.buffer, tuple(map_expr(index, name) for index in expr.indices))
+        return expr
+
+    for stmt in body:
+        match stmt:
+            case Let(var, value):
+                result.append(Let(var, map_expr(value, change)))
+            case Store(buffer, indices, value, lanes):
+                result.append(Store(buffer, indices, map_expr(value, change), lanes))
+            case _:
+                result.append(stmt)
+    return tuple(result)
+
+
+def _loads(expr: Expr) -> bool:
+    return any(isinstance(e, Load) for e in expressions((_let(expr),)))
 
 
 def _no_constant(position: int) -> Expr:
@@ -128,7 +159,10 @@ def _is_selectable(expr: Expr) -> bool:
         case Call(name):
             return name in _CALLS
         case Select(_, a, b):
-            return not any(isinstance(e, Load) for e in expressions((Let(Var("a"), a), _let(b))))
+            return not (_loads(a) or _loads(b))
+        case Load(_, indices):
+            # A word says where a table is read: that would be taken for a loop variable.
+            return not any(map(_loads, indices))
         case Binary("/" | "%" | "and" | "or"):
             return False
     return True
