@@ -175,13 +175,18 @@ def test_a_worker_that_dies_costs_one_trial(tasks: tuple[Task, ...]) -> None:
 
 
 def test_a_worker_that_says_nothing_is_replaced(tasks: tuple[Task, ...]) -> None:
-    with Pool([_setup(tasks)], 4.0) as pool:
+    with Pool([_setup(tasks)], 60.0) as pool:
         pool.give(_jobs(tasks, 3))
         while not next(iter(pool._workers.values())).ready:
             assert pool.wait(0.05) == []
         (worker,) = pool._workers.values()
         os.kill(worker.child.pid, signal.SIGSTOP)
-        trials = _drain(pool)
+        pool._silence = 1.0
+        trials: list[Trial] = []
+        while pool.restarts == 0:
+            trials += pool.wait(0.2)
+        pool._silence = 60.0
+        trials += _drain(pool)
     assert [trial.status for trial in trials].count("timeout") == 1
     assert [trial.status for trial in trials].count("ok") == 2
 
