@@ -95,7 +95,7 @@ def winograd_layer(rng: random.Random) -> Module:
     """A 3x3 layer with an even number of rows and columns of results."""
     data = np.random.default_rng(rng.randint(0, 1 << 30))
     b = GraphBuilder("net", find_op)
-    depth, filters, pad = rng.choice([4, 8]), rng.choice([4, 8]), rng.randint(0, 1)
+    depth, filters, pad = rng.choice([4, 8, 16, 20]), rng.choice([4, 8]), rng.randint(0, 1)
     height, width = (rng.choice([2, 4, 6]) + 2 - 2 * pad for _ in range(2))
     x = b.input("x", TensorType((rng.randint(1, 2), height, width, depth), DType.INT8))
     weight = b.constant(data.integers(-128, 128, (filters, 3, 3, depth), dtype=np.int8))
@@ -107,10 +107,11 @@ def winograd_layer(rng: random.Random) -> Module:
     return lower(fuse_ops(b.build(), find_op), find_op)
 
 
+@pytest.mark.parametrize("expanded", [False, True])
 @pytest.mark.parametrize("seed", range(8))
-def test_winograd_keeps_the_meaning(seed: int) -> None:
+def test_winograd_keeps_the_meaning(seed: int, expanded: bool) -> None:
     module = winograd_layer(random.Random(seed))
-    scheduled = schedule_winograd(module.functions[0], module.constants)
+    scheduled = schedule_winograd(module.functions[0], module.constants, expanded)
     assert scheduled is not None
     expect_equal(module, scheduled, seed)
 

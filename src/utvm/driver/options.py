@@ -37,6 +37,10 @@ PARAMS = ("linked", "loaded")
 """Where graph and host have their parameters: in the kernels' code, or copied to RAM at start."""
 
 
+OPTIMIZE = {"size": "-Os"}
+"""What the compiler saves; the assembly of micro functions stays as it is."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """For what, and with what, a program is built."""
@@ -103,7 +107,13 @@ def with_schedules(
     of none."""
     check_objective(objective)
     found = find_records(records, options.target)
-    return replace(options, objective=objective, portable_c=portable_c, records=found)
+    return replace(
+        options,
+        objective=objective,
+        portable_c=portable_c,
+        records=found,
+        optimize=OPTIMIZE.get(objective, options.optimize),
+    )
 
 
 def check_objective(objective: str) -> None:

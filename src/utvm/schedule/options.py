@@ -30,7 +30,7 @@ from utvm.schedule.records import Config, Record, config_of
 from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
-from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd
+from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd, stream_bytes
 from utvm.target.target import Target
 
 Knobs = Mapping[str, Sequence[int]]
@@ -57,6 +57,10 @@ and assembling them takes a second."""
 _NARROW, _WIDE = 1.13, 1.0
 _LOOPS = 3.0
 """The same for loops in C."""
+_EXPANSION = 40.0
+"""Cycles for the 16 values of a filter's channel."""
+MOST_EXPANDED = 16 << 10
+"""Bytes of RAM that transformed weights may take."""
 _EPILOGUE = 8.0
 """Cycles per result for rescale and store."""
 
@@ -186,7 +190,7 @@ def _direct_options(
     results = w.image[0] * w.rows * w.columns * w.filters
     products = results * weights // w.filters
     widths = (False, True) if w.narrow else (True,)
-    defaults = [_default_config("direct", ConvSchedule(wide=wide)) for wide in widths]
+    defaults = [_default_config("direct", _default_block(w, wide)) for wide in widths]
     others = (c for c in _configs("direct", ConvSchedule(), CONV_KNOBS) if _fits(w, dict(c)))
     for config in dict.fromkeys((*defaults, *others)):
         schedule = _schedule_of(ConvSchedule(), config)
@@ -199,6 +203,13 @@ def _direct_options(
             config,
             config in defaults,
         )
+
+
+def _default_block(w: WeightedSum, wide: bool) -> ConvSchedule:
+    """Two pixels share four words of int16; four share a word of int8 for two filters."""
+    if not wide and w.columns % 4 == 0 and w.filters % 2 == 0:
+        return ConvSchedule(pixels=4, filters=2)
+    return ConvSchedule(wide=wide)
 
 
 def _fits(w: WeightedSum, knobs: Mapping[str, int | str]) -> bool:
@@ -223,12 +234,20 @@ def _winograd_options(
 ) -> Iterator[Option]:
     if is_winograd(w):
         results = w.image[0] * w.rows * w.columns * w.filters
+        cycles = results / 4 * _winograd_tile(w)
         yield Option(
-            results / 4 * _winograd_tile(w),
-            2 * 16 * int(w.weights.size) // 9,
+            cycles,
+            stream_bytes(w),
             partial(schedule_winograd, function, constants),
             config_of({"template": "winograd"}),
         )
+        if stream_bytes(w) <= MOST_EXPANDED:
+            yield Option(
+                cycles + _EXPANSION * w.filters * w.depth,
+                int(w.weights.size),
+                partial(schedule_winograd, function, constants, True),
+                config_of({"template": "winograd", "expanded": 1}),
+            )
 
 
 def _winograd_tile(w: WeightedSum) -> float:

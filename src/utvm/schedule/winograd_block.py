@@ -51,6 +51,60 @@ def transformed_weights(w: WeightedSum) -> np.ndarray:
     return np.ascontiguousarray(u[..., _ORDER].reshape(w.filters, PRODUCTS, -1)).astype(np.int16)
 
 
+def weights_micro(w: WeightedSum) -> Function:
+    """4 G g G' of ``count`` filters at run time, from weights of one byte to the stream's words.
+
+    Filters lie one behind the other, and so do their words; a word holds two channels.
+    """
+    depth, steps = w.depth, w.depth // 2
+    taps = Buffer("g", DType.INT8, (9 * depth,), "input")
+    words = Buffer("u", I32, (PRODUCTS * steps * FILTERS - FILTERS + 1,), "output")
+    body: list[Stmt] = []
+    halves: dict[tuple[int, int, int], Expr] = {}
+    for j in range(3):
+        for i in range(3):
+            word = Var(f"g{i}{j}")
+            index = _F * (9 * depth) + _GROUP * 4 + (3 * i + j) * depth
+            body.append(Let(word, Load(taps, (index,), 4)))
+            for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
+                halves[i, j, half] = Var(f"g{i}{j}_{half}")
+                body.append(Let(Var(f"g{i}{j}_{half}"), Call(name, (word,), I32)))
+    for half in range(2):
+        column: dict[tuple[int, int], Expr] = {}
+        for j in range(3):
+            for i, value in enumerate(_spread_weights([halves[i, j, half] for i in range(3)])):
+                column[i, j] = Var(f"h{i}{j}_{half}")
+                body.append(Let(Var(f"h{i}{j}_{half}"), value))
+        for i in range(4):
+            for j, value in enumerate(_spread_weights([column[i, j] for j in range(3)])):
+                at = (4 * i + j) * steps * FILTERS + half * FILTERS
+                body.append(Store(words, (_F + _GROUP * (2 * FILTERS) + at,), value))
+    inner = For(_GROUP, Imm(0), Imm(depth // 4), tuple(body), parallel=True)
+    return Function(
+        f"winograd_weights_{depth}",
+        (taps,),
+        (words,),
+        simplify_body((For(_F, Imm(0), COUNT, (inner,), parallel=True),)),
+        comment=(f"Weights of 3x3 taps, {depth} channels, to 16 values each: 4 G g G'.",),
+        scalars=(COUNT,),
+    )
+
+
+def _spread_weights(g: list[Expr]) -> list[Expr]:
+    """2G times three words of two channels."""
+
+    def word(name: str, a: Expr, b: Expr) -> Expr:
+        return Call(name, (a, b), I32)
+
+    outer = word("sadd16", g[0], g[2])
+    return [
+        word("sadd16", g[0], g[0]),
+        word("sadd16", outer, g[1]),
+        word("ssub16", outer, g[1]),
+        word("sadd16", g[2], g[2]),
+    ]
+
+
 def fits_int32(w: WeightedSum) -> bool:
     """Whether no sum of products can overflow; a value is a sum of four pixels, of 128 at most."""
     largest = np.abs(transformed_weights(w).astype(np.int64)).sum(axis=2).max()
@@ -164,11 +218,15 @@ class MultiplyBuilder:
             scalars=(COUNT,),
         )
 
+    def rescale(self) -> np.ndarray:
+        """Bias and constants of the rescale [filters, words]."""
+        per_filter = self.epilogue.streamed(self.constants)
+        return np.stack([self.biases << self._shift, *per_filter], axis=1).astype(np.int32)
+
     def stream(self) -> np.ndarray:
         """Per block: weights product by product, then bias and rescale filter by filter."""
         u = transformed_weights(self.w)
-        per_filter = self.epilogue.streamed(self.constants)
-        rescale = np.stack([self.biases << self._shift, *per_filter], axis=1)
+        rescale = self.rescale()
         parts: list[np.ndarray] = []
         for begin in range(0, self.w.filters, FILTERS):
             own = u[begin : begin + FILTERS]
@@ -182,7 +240,7 @@ class MultiplyBuilder:
         return self.w.depth // 2
 
     @property
-    def _block_words(self) -> int:
+    def block_words(self) -> int:
         rescale = 1 + len(self.epilogue.per_filter)
         return FILTERS * (PRODUCTS * self._steps + rescale)
 
@@ -190,7 +248,7 @@ class MultiplyBuilder:
         return Buffer("v", I16, ((self.tiles + 1) * PRODUCTS * self.w.depth,), "output")
 
     def _stream_buffer(self) -> Buffer:
-        return Buffer("w", I32, (self._block_words * (self.w.filters // FILTERS),), "input")
+        return Buffer("w", I32, (self.block_words * (self.w.filters // FILTERS),), "input")
 
     def _sums(self) -> Buffer:
         return Buffer("sums", I32, (PRODUCTS * self.tiles * FILTERS,), "output")
@@ -228,7 +286,7 @@ class MultiplyBuilder:
         """Two channels of all tiles against those of all filters."""
         depth = self.w.depth
         value = _PAIR * (self.tiles * PRODUCTS * depth) + _PRODUCT * depth
-        weight = _BLOCK * self._block_words + _PRODUCT * (FILTERS * self._steps)
+        weight = _BLOCK * self.block_words + _PRODUCT * (FILTERS * self._steps)
         if k is not None:
             value, weight = value + k * 2, weight + k * FILTERS
         result: list[Stmt] = []
@@ -287,7 +345,7 @@ class MultiplyBuilder:
         """Constant ``i`` of the filter's epilogue; -1 is its bias."""
         per_filter = 1 + len(self.epilogue.per_filter)
         first = PRODUCTS * self._steps * FILTERS + 1 + i
-        return Load(self._stream_buffer(), (_BLOCK * self._block_words + _F * per_filter + first,))
+        return Load(self._stream_buffer(), (_BLOCK * self.block_words + _F * per_filter + first,))
 
 
 def _quarter(total: Expr, shift: int) -> Expr:

@@ -2,7 +2,8 @@
 
 In: an unscheduled kernel and the module's constants. Out: the kernel, which takes two rows of
 results at a time: it copies four rows of pixels with their padding, transforms them tile by tile
-and multiplies; or None where the kernel is of another shape. Weights take 3.6 times their bytes.
+and multiplies; or None where the kernel is of another shape. Weights take 3.6 times their bytes: in
+flash, or, ``expanded`` at each run, in RAM.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from utvm.ir.dtype import DType
+import numpy as np
+
+from utvm.ir.dtype import DType, dtype_of
 from utvm.ir.loop import (
     Binary,
     Buffer,
@@ -36,13 +39,16 @@ from utvm.schedule.winograd_block import (
     MultiplyBuilder,
     fits_int32,
     transform_micro,
+    weights_micro,
 )
 
 TILES = 2
 _LINES = 4
 
 
-def schedule_winograd(function: Function, constants: Mapping[str, Array]) -> Scheduled | None:
+def schedule_winograd(
+    function: Function, constants: Mapping[str, Array], expanded: bool = False
+) -> Scheduled | None:
     """The kernel by Winograd's algorithm, or None."""
     w = read_weighted_sum(function, constants)
     if w is None or not is_winograd(w):
@@ -62,7 +68,7 @@ def schedule_winograd(function: Function, constants: Mapping[str, Array]) -> Sch
             if micro is None:
                 return None
             parts.append((first, count, builder, micro))
-    return _kernel(w, parts)
+    return _kernel(w, parts, expanded)
 
 
 def is_winograd(w: WeightedSum) -> bool:
@@ -81,7 +87,14 @@ def is_winograd(w: WeightedSum) -> bool:
     )
 
 
-def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Function]]) -> Scheduled:
+def stream_bytes(w: WeightedSum) -> int:
+    """What the transformed weights take."""
+    return 2 * PRODUCTS * w.depth * w.filters
+
+
+def _kernel(
+    w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Function]], expanded: bool
+) -> Scheduled:
     line = (w.columns + 2) * w.depth
     tiles = w.columns // 2
     lines = Buffer("lines", w.source.dtype, (_LINES * line,), "workspace")
@@ -89,8 +102,7 @@ def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Functio
     values = Buffer("values", DType.INT16, ((tiles + 1) * tile,), "workspace")
     sums = Buffer("sums", DType.INT32, (PRODUCTS * TILES * FILTERS,), "workspace")
     apart = any(builder.apart for _, _, builder, _ in parts)
-    data = parts[0][2].stream()
-    stream = Buffer(f"{w.function.name}_stream", DType.INT32, data.shape, "const")
+    stream, first_of_all, data = _stream(w, parts[0][2], expanded)
     transform = transform_micro(w, line)
     n, strip = Var("n"), Var("strip")
     calls: list[Stmt] = []
@@ -102,8 +114,8 @@ def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Functio
             offset = offset + strip * (2 * operand.step("y"))
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
             (results if operand.buffer.scope == "output" else pointers).append(pointer)
-        own = (Pointer(sums, Imm(0)),) if builder.apart else ()
-        arguments = (*pointers, *results, Pointer(values, Imm(first * tile)), *own)
+        extra = (Pointer(sums, Imm(0)),) if builder.apart else ()
+        arguments = (*pointers, *results, Pointer(values, Imm(first * tile)), *extra)
         calls.append(Invoke(micro.name, arguments, (Imm(count),)))
     expand = Invoke(
         transform.name, (Pointer(lines, Imm(0)), Pointer(values, Imm(tile))), (Imm(tiles),)
@@ -114,13 +126,46 @@ def _kernel(w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Functio
     whole = (loop(fill, lines.elements, blank, parallel=True),) if w.padded else ()
     tables = {o.buffer.name for _, _, b, _ in parts for o in b.epilogue.operands.values()}
     kept = tuple(b for b in w.function.constants if b.name in tables)
+    own = (stream,) if expanded else ()
     function = replace(
         w.function,
-        body=simplify_body((loop(n, w.image[0], *whole, rows),)),
-        workspace=(values, *((sums,) if apart else ()), lines),
-        constants=(stream, *kept),
+        body=simplify_body((*first_of_all, loop(n, w.image[0], *whole, rows))),
+        workspace=(values, *((sums,) if apart else ()), lines, *own),
+        constants=(*(Buffer(k, dtype_of(a), a.shape, "const") for k, a in data.items()), *kept),
     )
-    return Scheduled(function, (transform, *(micro for *_, micro in parts)), {stream.name: data})
+    micros = (transform, *((weights_micro(w),) if expanded else ()), *(m for *_, m in parts))
+    return Scheduled(function, micros, data)
+
+
+def _stream(
+    w: WeightedSum, builder: MultiplyBuilder, expanded: bool
+) -> tuple[Buffer, tuple[Stmt, ...], dict[str, Array]]:
+    """The stream of weights and constants, what fills it if it is in RAM, and arrays by name."""
+    name = w.function.name
+    words = builder.block_words
+    blocks = w.filters // FILTERS
+    if not expanded:
+        data = builder.stream()
+        return (
+            Buffer(f"{name}_stream", DType.INT32, data.shape, "const"),
+            (),
+            {f"{name}_stream": data},
+        )
+    stream = Buffer("stream", DType.INT32, (blocks * words,), "workspace")
+    taps = np.ascontiguousarray(w.weights.reshape(-1).astype(np.int8))
+    rescale = builder.rescale().reshape(-1)
+    arrays: dict[str, Array] = {f"{name}_taps": taps, f"{name}_rescale": rescale}
+    sources = [Buffer(k, dtype_of(a), a.shape, "const") for k, a in arrays.items()]
+    block, i = Var("block"), Var("i")
+    per_block = len(rescale) // blocks
+    pointers = (
+        Pointer(sources[0], block * (len(taps) // blocks)),
+        Pointer(stream, block * words),
+    )
+    word = Load(sources[1], (block * per_block + i,))
+    copy = Store(stream, (block * words + (words - per_block) + i,), word)
+    expand = Invoke(weights_micro(w).name, pointers, (Imm(FILTERS),))
+    return stream, (loop(block, blocks, expand, loop(i, per_block, copy, parallel=True)),), arrays
 
 
 def _copy(w: WeightedSum, lines: Buffer, n: Expr, y: Expr) -> tuple[Stmt, ...]:
