@@ -1,0 +1,76 @@
+"""Makes the tuning records that come with utvm: tunes the benchmark networks, keeps what matters.
+
+In: the folder of the real networks, and a folder for all trials, where an interrupted run goes on.
+Out: src/utvm/records/<target>.jsonl. One command, from the repository:
+
+    python -m benchmarks.tune_shipped ../shared/models build/tuning --trials 200
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from utvm.driver.options import SHIPPED_RECORDS
+from utvm.schedule.records import read_records, record_line
+from utvm.tune.distil import distil
+from utvm.tune.tuner import TuneRequest, tune
+
+TARGETS = ("cortex-m4", "cortex-m7")
+NETWORKS = (
+    "mlperf_resnet8_int8",
+    "mlperf_vww96_int8",
+    "mlperf_kws_int8",
+    "mlperf_ad01_int8",
+)
+CIFAR = Path(__file__).parents[1] / "examples" / "cifar10_cnn"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", type=Path, help="the folder of the real networks")
+    parser.add_argument("work", type=Path, help="where all trials are kept")
+    parser.add_argument("--trials", type=int, default=200, help="per network and target")
+    parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument("--params", type=Path, help="constants of the CIFAR-10 network")
+    arguments = parser.parse_args()
+    arguments.work.mkdir(parents=True, exist_ok=True)
+    for target in arguments.targets:
+        for model, params in _models(arguments.models, arguments.params):
+            _tune(model, params, target, arguments.work, arguments.trials)
+        _write(arguments.work, target)
+
+
+def _models(folder: Path, params: Path | None) -> list[tuple[Path, Path | None]]:
+    found: list[tuple[Path, Path | None]] = [(folder / n / "model.tflite", None) for n in NETWORKS]
+    return [*found, (CIFAR / "cifar10_cnn.graph", params)] if params else found
+
+
+def _tune(model: Path, params: Path | None, target: str, work: Path, trials: int) -> None:
+    name = model.parent.name
+    records = work / f"{target}-{name}.jsonl"
+    report = tune(
+        TuneRequest(model, target, records, params, trials=trials, objective="balanced"),
+    )
+    before = sum((state.untuned or 0) * state.task.calls for state in report.states)
+    after = sum((state.best or 0) * state.task.calls for state in report.states)
+    rate = report.new_trials / report.seconds if report.seconds else 0.0
+    print(f"{target} {name}: {before:,} -> {after:,} cycles, {report.done} trials, {rate:.1f}/s")
+    if report.interrupted:
+        raise SystemExit(130)
+
+
+def _write(work: Path, target: str) -> None:
+    paths = sorted(work.glob(f"{target}-*.jsonl"))
+    kept = distil(record for path in paths for record in read_records(path).records)
+    SHIPPED_RECORDS.mkdir(exist_ok=True)
+    text = "".join(record_line(record) + "\n" for record in kept)
+    scratch = work / f"{target}.jsonl"
+    scratch.write_text(text, encoding="utf-8")
+    shutil.copyfile(scratch, SHIPPED_RECORDS / f"{target}.jsonl")
+    print(f"{target}: {len(kept)} records, {len(text)} bytes")
+
+
+if __name__ == "__main__":
+    main()
