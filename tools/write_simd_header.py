@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from utvm.codegen.simd_header import simd_header  # noqa: E402
-from utvm.ir.isa.table import INSTRUCTIONS  # noqa: E402
+from utvm.ir.isa.table import ALL  # noqa: E402
 
 HEADER = ROOT / "src" / "utvm" / "crt" / "include" / "utvm" / "simd.h"
 
 if __name__ == "__main__":
-    HEADER.write_text(simd_header(INSTRUCTIONS.values()), encoding="ascii")
+    HEADER.write_text(simd_header(ALL), encoding="ascii")

@@ -18,6 +18,7 @@ import pytest
 from tests.codegen.programs import Array, run_functions
 from utvm.ir.dtype import DType
 from utvm.ir.intrinsics import INTRINSICS
+from utvm.ir.isa.table import FLOAT_INSTRUCTIONS
 from utvm.ir.loop import Buffer, Call, Function, Load, Store, Var, loop
 from utvm.ir.packed import MEANINGS
 from utvm.op import fixed_point
@@ -126,7 +127,23 @@ def packed_case(name: str) -> Case:
     return Case(reference, grid(*((words,) * min(count, 2)), *((EXTREME,) * (count - 2))))
 
 
+def fused() -> tuple[Array, ...]:
+    """Triples with every special value, and near each other, where rounding once matters."""
+    table = np.array(list(product(FLOATS[::2], FLOATS[1::2], FLOATS)), np.float32)
+    near = RANDOM.normal(0, 1, (600, 3)).astype(np.float32)
+    near[:, 2] = -near[:, 0] * near[:, 1]
+    table = np.concatenate([table, near, near * np.float32([1, 1, 1e-6])])
+    return table[:, 0], table[:, 1], table[:, 2]
+
+
+def fma(a: Array, b: Array, acc: Array) -> Array:
+    meaning = FLOAT_INSTRUCTIONS["fma"].meaning
+    rows = zip(a.tolist(), b.tolist(), acc.tolist(), strict=True)
+    return np.array([meaning(*row) for row in rows], np.float32)
+
+
 CASES = {
+    "fma": Case(fma, fused()),
     "requantize": Case(
         fixed_point.multiply_by_quantized_multiplier,
         grid(VALUES, MULTIPLIERS, tuple(range(-31, 31))),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from utvm.ir.dtype import DType
+from utvm.ir.isa.table import FLOAT_INSTRUCTIONS
 from utvm.ir.loop import COMPARISONS, Binary, Buffer, Call, Cast, Expr, Imm, Load, Select, Var
 from utvm.ir.packed import MEANINGS
 from utvm.ir.rewrite import simplify, simplify_index
@@ -43,7 +44,9 @@ FLOAT_CALLS = {
 }
 """Intrinsics in ``utvm/math.h``; all others are ``utvm_<name>`` of ``utvm/fixed_point.h``."""
 
-PACKED_CALLS = frozenset(f"utvm_{name}" for name in (*MEANINGS, "load_word", "store_word"))
+PACKED_CALLS = frozenset(
+    f"utvm_{name}" for name in (*MEANINGS, *FLOAT_INSTRUCTIONS, "load_word", "store_word")
+)
 """What ``utvm/simd.h`` declares."""
 
 NameOf = Callable[[Buffer], str]

@@ -11,12 +11,15 @@ from collections.abc import Iterable
 
 from utvm.ir.isa.instruction import Instruction
 
-_CONDITIONS = {"dsp": "defined(__ARM_FEATURE_DSP) && defined(__GNUC__)"}
+_CONDITIONS = {
+    "dsp": "defined(__ARM_FEATURE_DSP) && defined(__GNUC__)",
+    "fpu": "defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && defined(__GNUC__)",
+}
 """By feature of the target: when a compiler is building for it."""
 
 _HEAD = """\
 /* Packed words: two halfwords or four bytes in one int32_t, and what Arm's DSP instructions do to
- * them.
+ * them; and fused multiply-add.
  *
  * The packed intrinsics of the loop IR as inline functions. Where the core has the instructions
  * (ARMv7E-M, ARMv8-M with DSP) each is one of them; elsewhere they are plain C with equal results.
@@ -88,13 +91,16 @@ def simd_header(instructions: Iterable[Instruction]) -> str:
         by_feature.setdefault(one.feature, []).append(one)
     parts = [_HEAD]
     for feature, many in by_feature.items():
+        shared = [_PORTABLE] if feature == "dsp" else []
         parts += [f"#if {_CONDITIONS[feature]}\n", *map(_assembly, many)]
-        parts += ["#else\n", _PORTABLE, *map(_portable, many), "#endif\n"]
+        parts += ["#else\n", *shared, *map(_portable, many), "#endif\n"]
     return "\n".join([*parts, "#endif\n"])
 
 
 def _assembly(one: Instruction) -> str:
     """The function that is the instruction."""
+    if one.dtype == "float32":
+        return _float_assembly(one)
     places = {name: f"%{at + 1}" for at, name in enumerate("abc"[: len(one.operands)])}
     text = one.text.format(d="%0", **places)
     inputs = ", ".join(f'"r"({name})' for name in one.operands)
@@ -107,8 +113,21 @@ def _assembly(one: Instruction) -> str:
 """
 
 
+def _float_assembly(one: Instruction) -> str:
+    """The same in registers of the FPU; the accumulator is the result, too."""
+    text = one.text.format(d="%0", a="%1", b="%2")
+    return f"""\
+{_prototype(one)} {{
+  __asm__("{text}" : "+t"(acc) : "t"(a), "t"(b));
+  return acc;
+}}
+"""
+
+
 def _portable(one: Instruction) -> str:
     """The function in plain C."""
+    if one.dtype == "float32":
+        return f"{_prototype(one)} {{\n{one.c}}}\n"
     if one.c_lanes == 1:
         return f"{_prototype(one)} {{\n  return {one.c};\n}}\n"
     bits = 32 // one.c_lanes
@@ -126,5 +145,6 @@ def _portable(one: Instruction) -> str:
 
 
 def _prototype(one: Instruction) -> str:
-    parameters = ", ".join(f"int32_t {name}" for name in one.operands)
-    return f"static inline int32_t utvm_{one.name}({parameters})"
+    dtype = "float" if one.dtype == "float32" else "int32_t"
+    parameters = ", ".join(f"{dtype} {name}" for name in one.operands)
+    return f"static inline {dtype} utvm_{one.name}({parameters})"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from utvm.ir.dtype import DType
-from utvm.ir.isa.table import INSTRUCTIONS
+from utvm.ir.isa.table import FLOAT_INSTRUCTIONS, INSTRUCTIONS
 
 I32, I64, F32 = DType.INT32, DType.INT64, DType.FLOAT32
 
@@ -100,6 +100,10 @@ INTRINSICS = {
         *(
             Intrinsic(one.name, (I32,) * len(one.operands), I32, one.about)
             for one in INSTRUCTIONS.values()
+        ),
+        *(
+            Intrinsic(one.name, (F32,) * len(one.operands), F32, one.about)
+            for one in FLOAT_INSTRUCTIONS.values()
         ),
     )
 }

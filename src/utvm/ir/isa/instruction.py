@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 SOURCE, SHIFTED, ACCUMULATOR = "source", "shifted", "accumulator"
 ONE, TWO, THREE = " {d}, {a}", " {d}, {a}, {b}", " {d}, {a}, {b}, {c}"
@@ -27,10 +28,11 @@ class Instruction:
     order. ``kind`` is its class for timing and ``roles`` what each operand is for, both as the
     table of the back end has them. ``feature`` is what a target must have. ``body`` is what it does
     as a loop nest over the elements of its operands, which bear the operands' names; the result is
-    ``d``, or the accumulator ``acc``. It is empty where no loop is of that form.
+    ``d``, or the accumulator ``acc``. It is empty where no loop is of that form. With ``dtype``
+    float32, operands and result are floats, ``acc`` is also the result, and ``c`` is statements.
     """
 
-    meaning: Callable[..., int]
+    meaning: Callable[..., Any]
     c: str
     text: str
     kind: str
@@ -38,6 +40,7 @@ class Instruction:
     c_lanes: int = 1
     roles: tuple[str, ...] = ()
     feature: str = "dsp"
+    dtype: str = "int32"
 
     @property
     def name(self) -> str:

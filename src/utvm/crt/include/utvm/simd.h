@@ -1,5 +1,5 @@
 /* Packed words: two halfwords or four bytes in one int32_t, and what Arm's DSP instructions do to
- * them.
+ * them; and fused multiply-add.
  *
  * The packed intrinsics of the loop IR as inline functions. Where the core has the instructions
  * (ARMv7E-M, ARMv8-M with DSP) each is one of them; elsewhere they are plain C with equal results.
@@ -497,6 +497,33 @@ static inline int32_t utvm_usat16_8(int32_t x) {
     word |= ((uint32_t)lane & 0xffffu) << 16 * i;
   }
   return (int32_t)word;
+}
+
+#endif
+
+#if defined(__ARM_FEATURE_FMA) && defined(__ARM_FP) && defined(__GNUC__)
+
+static inline float utvm_fma(float a, float b, float acc) {
+  __asm__("vfma.f32 %0, %1, %2" : "+t"(acc) : "t"(a), "t"(b));
+  return acc;
+}
+
+#else
+
+static inline float utvm_fma(float a, float b, float acc) {
+  const double product = (double)a * (double)b;
+  double sum = product + (double)acc;
+  const double part = sum - product;
+  const double error = (product - (sum - part)) + ((double)acc - part);
+  if (error > 0 || error < 0) {
+    int64_t bits;
+    __builtin_memcpy(&bits, &sum, sizeof bits);
+    if ((bits & 1) == 0) {
+      bits += (error > 0) == (sum > 0) ? 1 : -1;
+    }
+    __builtin_memcpy(&sum, &bits, sizeof sum);
+  }
+  return (float)sum;
 }
 
 #endif
