@@ -7,13 +7,15 @@ shifts and clamps meet and become one instruction.
 
     requantize_right(x, m, s)   ->   h = smmulr(2x, m);  (h + (h >> 31) + 2^(s-1)) >> s
 
-``smmulr(2x, m)`` is ``(x * m + 2^30) >> 31``, and no sum leaves 32 bits.
+``smmulr(2x, m)`` is ``(x * m + 2^30) >> 31``, and no sum leaves 32 bits. Where a choice says that x
+is negative, so is h, and its sign need not be looked at. Clamps that cannot act go.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Binary, Call, Cast, Expr, Imm, Let, Select, Stmt, Store, Var
@@ -30,44 +32,73 @@ def shorten(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
 
 
 def _rescaled(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
-    known: dict[str, Bounds] = {}
-    result: list[Stmt] = []
+    shortener = _Shortener()
+    for stmt in body:
+        shortener.add(stmt)
+    return tuple(shortener.result)
 
-    def change(expr: Expr) -> Expr:
+
+@dataclass
+class _Shortener:
+    """``known`` are the ranges of lets, ``signs`` those on the side of a choice being rewritten."""
+
+    known: dict[str, Bounds] = field(default_factory=dict)
+    signs: dict[str, Bounds] = field(default_factory=dict)
+    result: list[Stmt] = field(default_factory=list)
+
+    def add(self, stmt: Stmt) -> None:
+        match stmt:
+            case Let(var, value):
+                value = self._value(value)
+                self.result.append(Let(var, value))
+                if value.dtype.is_integer:
+                    self.known[var.name] = bounds(value, self.known)
+            case Store(buffer, indices, value, lanes):
+                self.result.append(Store(buffer, indices, self._value(value), lanes))
+            case _:
+                self.result.append(stmt)
+
+    def _value(self, expr: Expr) -> Expr:
+        match expr:
+            case Select(Binary(">=", Var(name), Imm(value=0)) as condition, a, b):
+                low, high = self.known.get(name, (DType.INT32.minimum, DType.INT32.maximum))
+                self.signs = {name: (max(low, 0), high)}
+                a = map_expr(a, self._change)
+                self.signs = {name: (low, min(high, -1))}
+                b = map_expr(b, self._change)
+                self.signs = {}
+                return Select(condition, a, b)
+        return map_expr(expr, self._change)
+
+    def _change(self, expr: Expr) -> Expr:
         match expr:
             case Call("requantize" | "requantize_right" as name, (x, Imm(m), Imm(s))):
                 right = int(s) if name == "requantize_right" else -int(s)
-                return _rescale(x, int(m), right) or expr
+                return self._rescale(x, int(m), right) or expr
+            case Binary("max", a, Imm(limit)) if bounds(a, self.known)[0] >= limit:
+                return a
+            case Binary("min", a, Imm(limit)) if bounds(a, self.known)[1] <= limit:
+                return a
         return expr
 
-    def _rescale(x: Expr, multiplier: int, right: int) -> Expr | None:
-        low, high = bounds(x, known)
+    def _rescale(self, x: Expr, multiplier: int, right: int) -> Expr | None:
+        low, high = bounds(x, self.known)
         left = 1 << max(-right, 0)
-        if max(-low, high) * left > MOST or multiplier >= 1 << 31:
+        if -low * left > MOST or high * left >= MOST or multiplier >= 1 << 31:
             return None
         product = _product(x, left, multiplier)
         if right <= 0:
             return product
-        var = Var(f"high{len(result)}")
-        result.append(Let(var, product))
-        known[var.name] = bounds(product, known)
+        var = Var(f"high{len(self.result)}")
+        self.result.append(Let(var, product))
+        self.known[var.name] = bounds(product, self.known)
+        half = 1 << right - 1
+        if bounds(product, self.known | self.signs)[1] <= 0:  # all halves go down
+            return (var + (half - 1)) >> right
         away = var + (var >> 31)
-        if max(map(abs, known[var.name])) + (1 << right - 1) >= 2 * MOST:
+        if max(map(abs, self.known[var.name])) + half >= 2 * MOST:
             return ((away >> right - 1) + 1) >> 1
-        return (away + (1 << right - 1)) >> right
-
-    for stmt in body:
-        match stmt:
-            case Let(var, value):
-                value = map_expr(value, change)
-                result.append(Let(var, value))
-                if value.dtype.is_integer:
-                    known[var.name] = bounds(value, known)
-            case Store(buffer, indices, value, lanes):
-                result.append(Store(buffer, indices, map_expr(value, change), lanes))
-            case _:
-                result.append(stmt)
-    return tuple(result)
+        return (away + half) >> right
 
 
 def _product(x: Expr, left: int, multiplier: int) -> Expr:
