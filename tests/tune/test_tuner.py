@@ -122,7 +122,7 @@ def test_all_schedules_are_tried_and_then_it_ends(tmp_path: Path) -> None:
 def test_size_tries_only_schedules_with_few_constants(tmp_path: Path) -> None:
     tune(_request(tmp_path, trials=10_000, search="grid", objective="size"))
     wide = {dict(config).get("wide") for _, config in _keys(tmp_path / "r.jsonl")}
-    assert wide == {0}
+    assert 0 in wide and 1 not in wide
 
 
 @pytest.mark.usefixtures("fake")

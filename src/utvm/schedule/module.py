@@ -17,13 +17,15 @@ from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.options import Option, kernel_options, measured_options
-from utvm.schedule.records import NO_RECORDS, Records
+from utvm.schedule.records import NO_RECORDS, Records, size_score
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.workload import workload_of
 from utvm.target.target import Target
 
 OBJECTIVES = ("balanced", "cycles", "size")
 BALANCED_BYTES = 1.5
+SMALL = 1.02
+"""Constants of so many times the fewest are few, too."""
 
 
 def schedule_module(
@@ -122,12 +124,12 @@ def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Op
 
 def _smallest(options: Sequence[Option]) -> Option:
     """Of those with the fewest constants, the fastest; where code has been measured, half the
-    code is worth twice the cycles."""
+    code is worth 1.4 times the cycles."""
     least = min(option.bytes for option in options)
-    small = [option for option in options if option.bytes == least]
+    small = [option for option in options if option.bytes <= SMALL * least]
     if all(option.measured for option in small):
-        return min(small, key=lambda one: one.cycles * one.code_bytes)
-    return min(small, key=lambda one: one.cycles)
+        return min(small, key=lambda one: size_score(int(one.cycles), one.code_bytes))
+    return min(small, key=lambda one: (one.bytes, one.cycles))
 
 
 class _Micros:

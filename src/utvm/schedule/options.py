@@ -146,20 +146,27 @@ def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:
 def measured_options(options: Sequence[Option], records: Mapping[Config, Record]) -> list[Option]:
     """What to choose from: measured options, and defaults that were not measured.
 
-    The estimates of the latter are scaled by what the measured defaults took of theirs.
+    The estimates of the latter are corrected by what the measured defaults took beyond theirs.
     """
-    found = [
-        replace(o, cycles=float(r.cycles), measured=True, code_bytes=r.code_bytes)
-        for o in options
-        if (r := records.get(o.config)) is not None
-    ]
+    found = [_measured(o, records[o.config]) for o in options if o.config in records]
     defaults = [o for o in options if o.default]
-    ratios = [
-        records[o.config].cycles / o.cycles for o in defaults if o.config in records and o.cycles
-    ]
+    known = [(o, _measured(o, records[o.config])) for o in defaults if o.config in records]
+    ratios = [m.cycles / o.cycles for o, m in known if o.cycles]
     scale = sum(ratios) / len(ratios) if ratios else 1.0
-    others = [replace(o, cycles=o.cycles * scale) for o in defaults if o.config not in records]
-    return [*found, *others]
+    more = max((m.bytes - o.bytes for o, m in known), default=0)
+    others = [o for o in defaults if o.config not in records]
+    return [*found, *(replace(o, cycles=o.cycles * scale, bytes=o.bytes + more) for o in others)]
+
+
+def _measured(option: Option, record: Record) -> Option:
+    """Options without constants to choose have none when measured, either."""
+    return replace(
+        option,
+        cycles=float(record.cycles),
+        bytes=record.constant_bytes if option.bytes else 0,
+        measured=True,
+        code_bytes=record.code_bytes,
+    )
 
 
 def _configs(template: str, schedule: object, knobs: Knobs) -> Iterator[Config]:

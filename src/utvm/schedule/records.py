@@ -55,6 +55,11 @@ class Record:
     detail: str = ""
 
 
+def size_score(cycles: int, code_bytes: int) -> float:
+    """What the objective ``size`` makes of cycles and code: less is better."""
+    return float(max(cycles, 1)) ** 2 * max(code_bytes, 1)
+
+
 def record_line(record: Record) -> str:
     """The record as one line of JSON, without its end."""
     fields: dict[str, object] = {

@@ -1,8 +1,8 @@
 """From many records to the few that compiling chooses among.
 
 In: records of tuning runs on one target. Out: for each workload the fastest config, then each that
-is slower but has fewer constants, and of those with the fewest the one with the least cycles times
-code; nothing else would ever be chosen. Used for the records that utvm brings along.
+is slower but has fewer constants, and of those with the fewest the one that ``size`` would choose;
+nothing else ever would be chosen. Used for the records that utvm brings along.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from utvm.schedule.records import OK, UNTIMED, Config, Record
+from utvm.schedule.records import OK, UNTIMED, Config, Record, size_score
 
 
 def distil(records: Iterable[Record]) -> list[Record]:
@@ -34,5 +34,5 @@ def _useful(records: list[Record]) -> list[Record]:
             kept.append(record)
     least = kept[-1].constant_bytes
     small = [record for record in by_speed if record.constant_bytes == least]
-    smallest = min(small, key=lambda r: r.cycles * r.code_bytes)
+    smallest = min(small, key=lambda r: size_score(r.cycles, r.code_bytes))
     return kept if smallest in kept else [*kept, smallest]

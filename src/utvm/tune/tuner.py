@@ -19,7 +19,7 @@ from utvm.device.toolchain import find_toolchain
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import check_objective
 from utvm.schedule.options import Option
-from utvm.schedule.records import OK, Config, Record
+from utvm.schedule.records import OK, Config, Record, size_score
 from utvm.support.errors import InputError
 from utvm.support.text import printable
 from utvm.target.target import Target, load_target
@@ -220,9 +220,10 @@ class _Run:
             self.curve.append(total)
 
     def _score(self, record: Record) -> float:
-        """Less is better. By size, half the code is worth twice the cycles."""
-        size = max(record.code_bytes, 1) if self.request.objective == "size" else 1
-        return float(max(record.cycles, 1) * size)
+        """Less is better."""
+        if self.request.objective == "size":
+            return size_score(record.cycles, record.code_bytes)
+        return float(max(record.cycles, 1))
 
     def total(self) -> int | None:
         """The best known cycles of all tasks in a run of the network."""
