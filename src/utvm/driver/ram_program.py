@@ -20,7 +20,7 @@ from utvm.support.errors import MemoryLimitError
 from utvm.target.board import Board
 
 _ROOM_BYTES = 128 << 20
-_HINT = "use a board with more memory, or a program in flash: utvm compile"
+_HINT = "use a board with more memory, --objective size, or a program in flash: utvm compile"
 
 
 def link_ram_program(
