@@ -23,9 +23,9 @@ from utvm.driver.pipeline import (
     with_executor,
 )
 from utvm.ir.graph import Graph, TensorType, Value
-from utvm.ir.loop import Function, Invoke, KernelCall, Module
+from utvm.ir.loop import Function, Invoke, KernelCall, Module, Stmt
 from utvm.ir.print_loop import print_function
-from utvm.ir.rewrite import statements
+from utvm.ir.rewrite import map_statements, statements
 from utvm.passes.plan_memory import plan_memory
 from utvm.schedule.module import schedule_module, with_functions
 from utvm.schedule.trace import Schedule, replay
@@ -129,18 +129,29 @@ def build_by_hand(
             raise InputError("no such kernel", expected=f"one of {known}", found=printable(name))
     default = schedule_module(lowered, options.target, options.objective, options.records)
     constants = dict(default.constants)
-    functions: list[Function] = []
-    for function in default.functions:
-        by_hand = schedules.get(function.name)
-        functions.append(by_hand.function if by_hand else function)
-        constants |= by_hand.constants if by_hand else {}
-    invoked = {s.function for f in functions for s in statements(f.body) if isinstance(s, Invoke)}
-    micros = [micro for micro in default.micros if micro.name in invoked]
-    micros += [micro for schedule in schedules.values() for micro in schedule.micros]
-    module = with_functions(default, functions, micros, constants)
+    functions = {f.name: f for f in default.functions}
+    micros = list(default.micros)
+    for name, schedule in schedules.items():
+        own = {micro.name: f"{name}_{micro.name}" for micro in schedule.micros}
+        functions[name] = _invoking(schedule.function, own)
+        micros += [replace(micro, name=own[micro.name]) for micro in schedule.micros]
+        constants |= schedule.constants
+    bodies = [s for f in functions.values() for s in statements(f.body)]
+    invoked = {s.function for s in bodies if isinstance(s, Invoke)}
+    micros = [micro for micro in micros if micro.name in invoked]
+    module = with_functions(default, list(functions.values()), micros, constants)
     module = finish_module(module, options.target, options.portable_c)
     compiled = Compiled(graph, fused, module, plan_memory(module), {})
     return build_compiled(model, with_executor(compiled, options.executor), options, out)
+
+
+def _invoking(function: Function, names: Mapping[str, str]) -> Function:
+    """The kernel with other names of its micro functions: others may bear the same."""
+
+    def change(stmt: Stmt) -> Stmt:
+        return replace(stmt, function=names[stmt.function]) if isinstance(stmt, Invoke) else stmt
+
+    return replace(function, body=map_statements(function.body, change))
 
 
 def build_kernel(schedule: Schedule, options: BuildOptions, out: Path) -> Build:
