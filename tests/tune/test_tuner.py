@@ -143,7 +143,6 @@ def test_an_interrupt_ends_it_cleanly(tmp_path: Path) -> None:
         ({"search": "magic"}, "unknown search"),
         ({"objective": "beauty"}, "unknown objective"),
         ({"target": "host"}, "is not tuned"),
-        ({"target": "cortex-m0plus"}, "nothing in this network can be tuned"),
     ],
 )
 def test_what_is_refused(tmp_path: Path, changes: dict[str, Any], text: str) -> None:

@@ -30,11 +30,13 @@ class Blocking:
     depth: int
 
 
-def schedule_function(function: Function, target: Target) -> Function:
-    """The default schedule of one kernel on one target."""
+def schedule_function(
+    function: Function, target: Target, block: Blocking | None = None
+) -> Function:
+    """The default schedule of one kernel on one target; or the same with other register blocks."""
     function = _line_buffer(function)
     schedule = SCHEDULES.get(function.op)
-    return schedule(function, target) if schedule else function
+    return schedule(function, target, block) if schedule else function
 
 
 def blocking(target: Target) -> Blocking:
@@ -100,23 +102,23 @@ def _pixels(function: Function) -> str:
     return "y" if free and not has_loop(function, "x") else "x"
 
 
-def schedule_conv2d(function: Function, target: Target) -> Function:
+def schedule_conv2d(function: Function, target: Target, block: Blocking | None) -> Function:
     """Blocks of output columns x channels; the taps of one window row in one loop."""
     in_fpu = target.has("fpu") and _sums_floats(function)
-    block = FLOAT_BLOCKING if in_fpu else blocking(target)
+    block = block or (FLOAT_BLOCKING if in_fpu else blocking(target))
     function = _blocked(function, _pixels(function), block.columns)
     function = _blocked(function, "c", block.channels)
     return _unrolled(function, "r" if has_loop(function, "r") else "i", block.depth)
 
 
-def schedule_dense(function: Function, target: Target) -> Function:
+def schedule_dense(function: Function, target: Target, block: Blocking | None) -> Function:
     """Blocks of outputs that share each loaded input."""
-    block = blocking(target)
+    block = block or blocking(target)
     function = _blocked(function, "c", block.columns * block.channels)
     return _unrolled(function, "r", block.depth)
 
 
-def schedule_window(function: Function, target: Target) -> Function:
+def schedule_window(function: Function, target: Target, block: Blocking | None) -> Function:
     """Depthwise and pooling: small windows unrolled whole for a few columns that share elements."""
     taps = [name for name in ("kx", "ky", "r") if has_loop(function, name)]
     if prod(_size(function, name) for name in taps) <= MOST_TAPS:
@@ -125,12 +127,13 @@ def schedule_window(function: Function, target: Target) -> Function:
         pixels = _pixels(function)
         in_fpu = target.has("fpu") and _sums_floats(function)
         most = FLOAT_BLOCKING.columns if in_fpu else 2 * blocking(target).columns
+        most, channels = (block.columns, block.channels) if block else (most, 2 if in_fpu else 1)
         function = _blocked(function, pixels, _even(_size(function, pixels), most))
         # Loads of floats reach 1 KB; two channels share the addresses of what lies further.
-        function = _blocked(function, "c", 2 if in_fpu else 1)
+        function = _blocked(function, "c", channels)
         padded = any(buffer.name == "rows" for buffer in function.workspace)
         return order_by_load(function, "rows" if padded else function.inputs[0].name)
-    return schedule_reduce(function, target)
+    return schedule_reduce(function, target, block)
 
 
 def _even(extent: int, most: int) -> int:
@@ -138,9 +141,9 @@ def _even(extent: int, most: int) -> int:
     return -(-extent // -(-extent // most))
 
 
-def schedule_reduce(function: Function, target: Target) -> Function:
+def schedule_reduce(function: Function, target: Target, block: Blocking | None) -> Function:
     """Reductions and large windows: adjacent channels share the address, a few steps per turn."""
-    block = blocking(target)
+    block = block or blocking(target)
     function = _blocked(function, "c", block.columns * block.channels)
     inner = next((name for name in ("r", "kx") if has_loop(function, name)), None)
     return _unrolled(function, inner, block.depth) if inner else function
@@ -153,7 +156,7 @@ FLOAT_BLOCKING = Blocking(4, 4, 1)
 MOST_TAPS = 16
 """Windows up to this many taps are unrolled; larger ones would cost more code than cycles."""
 
-SCHEDULES: dict[str, Callable[[Function, Target], Function]] = {
+SCHEDULES: dict[str, Callable[[Function, Target, Blocking | None], Function]] = {
     "conv2d": schedule_conv2d,
     "transpose_conv2d_phases": schedule_conv2d,
     "dense": schedule_dense,

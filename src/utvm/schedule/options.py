@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from utvm.ir.loop import Function
 from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
-from utvm.schedule.default import schedule_function
+from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise
@@ -46,6 +46,7 @@ DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
     "plane_bytes": (1536, 3072, 6144, 12288),
 }
+LOOP_KNOBS: Knobs = {"columns": (1, 2, 3, 4), "channels": (1, 2, 4, 8), "depth": (1, 2, 4, 8)}
 
 MOST_ACCUMULATORS = 8
 """Of 14 registers. Blocks of 9 and 10 spill inside the loop and were slower by a quarter."""
@@ -95,9 +96,14 @@ def options_of(function: Function, constants: Mapping[str, Array]) -> list[Optio
 def kernel_options(
     function: Function, constants: Mapping[str, Array], target: Target
 ) -> list[Option]:
-    """The same for a target: packed words need its DSP instructions."""
-    if not target.has("dsp"):
-        return []
+    """The same for a target: packed words need its DSP instructions; loops serve what is left."""
+    found = _packed_options(function, constants, target) if target.has("dsp") else []
+    return found or list(_loop_options(function, target))
+
+
+def _packed_options(
+    function: Function, constants: Mapping[str, Array], target: Target
+) -> list[Option]:
     if read_pool(function, constants) is not None:
         build = partial(schedule_pool, function, constants)
         return [Option(0, 0, build, config_of({"template": "pool"}))]
@@ -131,16 +137,32 @@ def _transposed_options(
         )
 
 
+def _loop_options(function: Function, target: Target) -> Iterator[Option]:
+    """Register blocks of loops in C. The default is what the target's own blocks make of it."""
+    if function.op not in SCHEDULES:
+        return
+    yield Option(0, 0, partial(_looped, function, target, None), config_of({"template": "loops"}))
+    for config in _configs("loops", Blocking(1, 1, 1), LOOP_KNOBS):
+        block = _schedule_of(Blocking(1, 1, 1), config)
+        if block.columns * block.channels <= (16 if target.has("fpu") else 8):
+            yield Option(0, 0, partial(_looped, function, target, block), config, default=False)
+
+
+def _looped(function: Function, target: Target, block: Blocking | None) -> Scheduled:
+    return Scheduled(schedule_function(function, target, block))
+
+
 def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:
     """Loops in C: they keep weights of uint8 with a zero point in one byte each."""
-
-    def build() -> Scheduled:
-        return Scheduled(schedule_function(function, target))
-
     results = w.image[0] * w.rows * w.columns * w.filters
     weights = int(w.weights.size)
     cycles = results * (weights // w.filters * _LOOPS + _EPILOGUE)
-    return Option(cycles, weights, build, config_of({"template": "loops"}))
+    return Option(
+        cycles,
+        weights,
+        partial(_looped, function, target, None),
+        config_of({"template": "loops"}),
+    )
 
 
 def measured_options(options: Sequence[Option], records: Mapping[Config, Record]) -> list[Option]:
