@@ -25,7 +25,7 @@ from utvm.device.memory_program import (
     free_memory,
     read_memory_program,
 )
-from utvm.device.toolchain import Toolchain
+from utvm.device.toolchain import COMMON_FLAGS, Toolchain
 from utvm.driver.pipeline import finish_module
 from utvm.ir.loop import Invoke, Module, Stmt
 from utvm.ir.rewrite import map_statements
@@ -81,7 +81,7 @@ class Workbench:
     @property
     def key(self) -> tuple[str, ...]:
         """What an object depends on beside its text."""
-        flags = (*self.target.clang_flags, *self.target.gcc_flags)
+        flags = (*COMMON_FLAGS, *self.target.clang_flags, *self.target.gcc_flags)
         return (self.toolchain.version(), self.target.name, *flags, _runtime_digest())
 
 
