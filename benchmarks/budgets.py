@@ -31,7 +31,7 @@ def lower_budgets(text: str, networks: Sequence[Network]) -> str:
 
 def figures(m: Measurement) -> dict[str, int]:
     """What a budget limits, by the names in the file."""
-    flash, ram = m.memory.flash, m.memory.ram
+    flash, ram = m.flash, m.ram
     return {
         "instructions": m.instructions,
         "code_bytes": flash.code,

@@ -1,98 +1,157 @@
-"""Writes measurements as the Markdown page docs/benchmarks.md.
+"""Writes the results as the Markdown page docs/benchmarks.md.
 
-In: measurements and refusals, and the peers' recorded figures. Out: text. Nothing is measured and
-no figure is rounded in our favour: a peer's figure that is not known is a dash.
+In: results, the peers' recorded figures, the goals. Out: text. Nothing is measured and no figure is
+rounded in our favour: a peer's figure that is not known is a dash, a goal that is missed is marked.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Measurement, Refusal
+from benchmarks.measure import Key, Measurement, Refusal
+from benchmarks.report_goals import goals_section, size_section
+from benchmarks.report_layers import conv2d_section, layers_section, roofline_section
+from benchmarks.results import Result
+from benchmarks.tables import count, millions, ratio, section
 
-Peers = dict[str, Any]
-Results = Sequence[Measurement | Refusal]
+Tables = dict[str, Any]
+Measured = Mapping[Key, Measurement]
 
-_NUMERIC = re.compile(r"[\d,./ -]+")
+FOLDER = Path(__file__).parent
+CORES = {"cortex-m4": "m4", "cortex-m7": "m7"}
+"""Targets for which peers have figures, and how their keys begin."""
 
 HEAD = """# Benchmarks
 
-Written by `python benchmarks/run.py`; do not edit. The networks are those of `examples/` and of
+"""
+RULES = """## How to read it
+
+Written by `benchmarks/run.py`; do not edit. `python benchmarks/run.py` measures everything,
+`--networks --targets --toolchains --objectives --records` choose, `--report` only writes this page
+again, from [results.json](benchmarks/results.json). The networks are those of `examples/` and of
 `../shared/models`. Instructions are exact counts of what the emulated core retires, cycles are
 modelled at zero wait states ([emulator.md](design/emulator.md)); both are per invocation, the
-median over the first four rows of the network's test data, and the same on every machine. Memory
-is read from the linked program; stack is the deepest use measured. *Exact* says that integer
-outputs equal the expected ones bit for bit, and float outputs within 1e-5.
+median over the first four rows of the network's test data, and the same on every machine. Memory is
+read from the linked program; stack is the deepest use measured. *Exact* says that integer outputs
+equal the expected ones bit for bit, and float outputs within 1e-5. MACs are those that kernels do:
+what constant channels would cost is not among them.
 """
 
 
-def write_report(results: Results, peers: Peers) -> str:
+def read_peers() -> Tables:
+    return tomllib.loads((FOLDER / "peers.toml").read_text(encoding="utf-8"))
+
+
+def read_goals() -> Tables:
+    return tomllib.loads((FOLDER / "goals.toml").read_text(encoding="utf-8"))
+
+
+def write_report(results: Sequence[Result], peers: Tables, goals: Tables) -> str:
     """The whole page."""
-    measured = [result for result in results if isinstance(result, Measurement)]
-    targets = list(dict.fromkeys(m.target for m in measured))
-    sections = [HEAD, _compilers(measured)]
-    sections += [_comparison(measured, peers, target) for target in targets if target in _CORES]
-    sections += [_memory_comparison(measured, peers), _compile_time(measured, peers)]
-    sections += [_all(measured, target) for target in targets]
-    sections += [_refusals([result for result in results if isinstance(result, Refusal)])]
-    return "\n".join(section for section in sections if section)
-
-
-# Targets for which peers have figures, and how their keys begin.
-_CORES = {"cortex-m4": "m4", "cortex-m7": "m7"}
+    outcomes = {result.key: result.outcome for result in results}
+    measured = {k: m for k, m in outcomes.items() if isinstance(m, Measurement)}
+    refused = [m for m in outcomes.values() if isinstance(m, Refusal)]
+    networks = {k: m for k, m in measured.items() if not k.network.startswith("conv2d_")}
+    targets = list(dict.fromkeys(key.target for key in networks))
+    sections = [
+        HEAD + goals_section(measured, goals),
+        size_section(measured, goals),
+        RULES + "\n" + _compilers(measured.values()) + _commits(results),
+        _missing(networks, refused),
+        *(_comparison(measured, peers, target) for target in CORES),
+        conv2d_section(measured, peers.get("conv2d", {})),
+        roofline_section(measured, goals),
+        layers_section(measured),
+        _memory(measured, peers),
+        _compile_time(measured, peers),
+        *(_all(networks, target) for target in targets),
+        _refusals(refused),
+    ]
+    return "\n".join(text for text in sections if text)
 
 
 def _compilers(measured: Iterable[Measurement]) -> str:
-    names = sorted({(m.toolchain, m.compiler) for m in measured})
+    names = sorted({(m.key.toolchain, m.compiler) for m in measured})
     return "".join(f"- {name}: {compiler}\n" for name, compiler in names)
 
 
-def _comparison(measured: Sequence[Measurement], peers: Peers, target: str) -> str:
-    """Beside the peers: cycles, and how many times more they take."""
-    core = _CORES[target]
+def _commits(results: Iterable[Result]) -> str:
+    commits: dict[str, int] = {}
+    for result in results:
+        commits[result.commit] = commits.get(result.commit, 0) + 1
+    lines = [f"`{commit}` ({n})" for commit, n in sorted(commits.items())]
+    return f"- measured at commit (how many results): {', '.join(lines)}\n" if lines else ""
+
+
+def _missing(measured: Measured, refused: Sequence[Refusal]) -> str:
+    """What of the whole matrix is not on the page, by target and toolchain."""
+    known = {key for key in measured if key.objective == "balanced" and not key.tuned}
+    refusing = {r.key.network for r in refused}
+    names = sorted({key.network for key in measured})
+    rows = []
+    for target in ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33"):
+        for toolchain in ("zig", "gcc"):
+            here = {k.network for k in known if (k.target, k.toolchain) == (target, toolchain)}
+            absent = [name for name in names if name not in here | refusing]
+            if absent:
+                which = "all" if not here else ", ".join(absent)
+                rows.append([target, toolchain, str(len(absent)), which])
+    tuned = sorted({key.target for key in measured if key.tuned})
+    text = (
+        "Of the networks below, at `balanced` and without records. With records were measured: "
+        f"{', '.join(tuned) or 'none'}.\n"
+    )
+    heading = ["target", "toolchain", "networks", "which"]
+    return section("What has not been measured", text, heading, rows) or (
+        f"## What has not been measured\n\n{text}"
+    )
+
+
+def _comparison(measured: Measured, peers: Tables, target: str) -> str:
+    """Beside the peers, fastest first."""
+    core = CORES[target]
     rows = []
     for name, peer in peers.items():
-        ours = {m.toolchain: m for m in measured if (m.network, m.target) == (name, target)}
-        if not ours:
+        ours = {o: measured.get(Key(name, target, "zig", o)) for o in ("cycles", "balanced")}
+        base = ours["balanced"]
+        if name == "conv2d" or base is None:
             continue
-        best = min(ours.values(), key=lambda m: m.cycles)
-        cells = [name, _millions(best.macs)]
-        cells += [_cost(ours.get(toolchain)) for toolchain in ("zig", "gcc")]
-        for library in ("cmsis_nn", "reference"):
-            known = peer.get(library, {})
-            cycles, instructions = known.get(f"{core}_cycles"), known.get(f"{core}_instructions")
-            cells.append(f"{_millions(instructions)} / {_millions(cycles)}")
-            cells.append(f"{cycles / best.cycles:.2f}" if cycles else "-")
-        rows.append(cells)
-    heading = [
-        "network",
-        "MACs",
-        "utvm, zig",
-        "utvm, gcc",
-        "CMSIS-NN",
-        "its cycles / ours",
-        "TFLM reference",
-        "its cycles / ours",
-    ]
+        stacks = [(f"**utvm**, {o}", m.cycles, m.exact) for o, m in ours.items() if m is not None]
+        stacks += peer_stacks(peer, core)
+        for stack, cycles, exact in sorted(stacks, key=lambda s: s[1]):
+            cells = [name, stack, millions(cycles), ratio(cycles, base.cycles)]
+            rows.append([*cells, {True: "yes", False: "no", None: "-"}[exact]])
     text = (
-        "Millions of instructions / millions of cycles. The peers are Arm's CMSIS-NN kernels and "
-        "TensorFlow Lite\nMicro's reference kernels, both under TensorFlow Lite Micro "
-        "(cifar10_cnn: the legacy q7 kernels, called\nfrom C); `benchmarks/peers.toml` says how "
-        "they were measured. *Ours* is the better toolchain.\n"
+        f"![cycles beside others](benchmarks/peers_{core}.svg)\n\n"
+        "Millions of cycles, and how many times those of utvm with its default objective. "
+        "`benchmarks/peers.toml` says\nwhat the peers are and how they were measured: on the same "
+        "timing rules, gcc 12.2 -O3. utvm: zig, no records.\n"
     )
-    return _section(f"Beside others, on {target}", text, heading, rows)
+    heading = ["network", "stack", "M cycles", "times utvm", "exact"]
+    return section(f"Beside others, on {target}", text, heading, rows)
 
 
-def _memory_comparison(measured: Sequence[Measurement], peers: Peers) -> str:
+def peer_stacks(peer: Tables, core: str) -> list[tuple[str, int, bool | None]]:
+    """Name, cycles, exactness of everything that is known of a network on a core."""
+    stacks: list[tuple[str, int, bool | None]] = []
+    for key, title in (("cmsis_nn", "CMSIS-NN"), ("reference", "TFLM reference")):
+        cycles = peer.get(key, {}).get(f"{core}_cycles", 0)
+        stacks.append((title, cycles, None))
+    for name, m4, m7, *exact in peer.get("others", ()):
+        stacks.append((name, m4 if core == "m4" else m7, exact[0] if exact else None))
+    return [stack for stack in stacks if stack[1]]
+
+
+def _memory(measured: Measured, peers: Tables) -> str:
     rows = []
-    for m in measured:
-        peer = peers.get(m.network, {})
-        if m.target == "cortex-m4" and m.toolchain == "zig" and "arena_bytes" in peer:
-            code, arena = m.memory.flash.code, m.memory.ram.arena
-            rows.append([m.network, *map(_count, (arena, peer["arena_bytes"]))])
-            rows[-1] += [*map(_count, (code, peer["flash_bytes"], m.stack_bytes))]
+    for name, peer in peers.items():
+        m = measured.get(Key(name, "cortex-m4"))
+        if m is not None and "arena_bytes" in peer:
+            figures = (m.ram.arena, peer["arena_bytes"], m.flash.code, peer["flash_bytes"])
+            rows.append([name, *map(count, (*figures, m.stack_bytes))])
     heading = [
         "network",
         "arena, utvm",
@@ -102,77 +161,54 @@ def _memory_comparison(measured: Sequence[Measurement], peers: Peers) -> str:
         "stack, utvm",
     ]
     text = (
-        "Bytes on Cortex-M4, zig. The programs are counted without the network: TFLM's without the "
-        "model, with int8\nkernels only; ours without constants. TFLM's arena holds the "
-        "interpreter's own data, too.\n"
+        "Bytes on Cortex-M4, zig, balanced. The programs are counted without the network: TFLM's "
+        "without the model, with int8\nkernels only; ours without constants. TFLM's arena holds "
+        "the interpreter's own data, too.\n"
     )
-    return _section("Memory beside TensorFlow Lite Micro", text, heading, rows)
+    return section("Memory beside TensorFlow Lite Micro", text, heading, rows)
 
 
-def _compile_time(measured: Sequence[Measurement], peers: Peers) -> str:
+def _compile_time(measured: Measured, peers: Tables) -> str:
+    keys = [Key(name, "cortex-m4", c) for name in peers for c in ("zig", "gcc")]
     rows = [
-        [m.network, m.toolchain, f"{m.cpu_seconds:.1f}"]
-        for m in measured
-        if m.target == "cortex-m4" and m.network in peers
+        [k.network, k.toolchain, f"{measured[k].cpu_seconds:.1f}"] for k in keys if k in measured
     ]
     text = (
-        "CPU seconds from the model's bytes to the linked program, on the machine that wrote this "
-        "page; the only\nfigures here that depend on it.\n"
+        "CPU seconds from the model's bytes to the linked program, on the machine that measured; "
+        "the only figures here that\ndepend on it.\n"
     )
-    return _section("Time to compile", text, ["network", "toolchain", "CPU s"], rows)
+    return section("Time to compile", text, ["network", "toolchain", "CPU s"], rows)
 
 
-def _all(measured: Sequence[Measurement], target: str) -> str:
-    """Every network on one target, one line per toolchain."""
+def _all(measured: Measured, target: str) -> str:
+    """Every network on one target, one line per configuration."""
     rows = []
-    for m in measured:
-        if m.target != target:
+    for key, m in measured.items():
+        if key.target != target:
             continue
-        per_mac = f"{m.cycles / m.macs:.2f}" if m.macs else "-"
-        flash, ram = m.memory.flash, m.memory.ram
         exact = {True: "yes", False: "**no**", None: "-"}[m.exact]
-        costs = [_count(m.macs), _count(m.instructions), _count(m.cycles), per_mac]
-        sizes = (flash.code, flash.constants, ram.arena, ram.io, ram.static, m.stack_bytes)
-        rows.append([m.network, m.toolchain, *costs, *map(_count, sizes), exact])
-    heading = ["network", "toolchain", "MACs", "instructions", "cycles", "cycles/MAC"]
-    heading += ["code", "constants", "arena", "in, out", "other RAM", "stack", "exact"]
-    return _section(f"All networks on {target}", "Memory in bytes.\n", heading, rows)
+        costs = [count(m.macs), count(m.instructions), count(m.cycles), ratio(m.cycles, m.macs)]
+        ram = (m.ram.arena, m.ram.io, m.ram.static)
+        sizes = (m.flash.code, m.flash.constants, *ram, m.stack_bytes)
+        records = "shipped" if key.tuned else "none"
+        names = [key.network, key.toolchain, key.objective, records]
+        rows.append([*names, *costs, *map(count, sizes), exact])
+    heading = ["network", "toolchain", "objective", "records", "MACs", "instructions", "cycles"]
+    heading += ["cycles/MAC", "code", "constants", "arena", "in, out", "other RAM", "stack"]
+    return section(f"All networks on {target}", "Memory in bytes.\n", [*heading, "exact"], rows)
 
 
 def _refusals(refusals: Sequence[Refusal]) -> str:
     """One line per network and reason."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for r in refusals:
-        reason = r.reason.partition("; hint:")[0].replace("|", "/")
-        reasons.setdefault((r.network, reason), []).append(f"{r.target} {r.toolchain}")
+        reason = r.reason.partition("; hint:")[0].replace("|", "/").replace("\n", " ")
+        reasons.setdefault((r.key.network, reason), []).append(f"{r.key.target} {r.key.toolchain}")
     most = max(map(len, reasons.values()), default=0)
     rows = [
-        [name, reason, "everywhere" if len(where) == most else ", ".join(where)]
+        [name, reason, "everywhere" if len(where) == most else ", ".join(dict.fromkeys(where))]
         for (name, reason), where in reasons.items()
     ]
-    return _section("Not measured", "", ["network", "reason", "where"], rows)
-
-
-def _section(title: str, text: str, heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; numbers to the right. Empty without rows."""
-    if not rows:
-        return ""
-    numeric = [all(_NUMERIC.fullmatch(row[i]) for row in rows) for i in range(len(rows[0]))]
-    rule = ["--:" if right else "---" for right in numeric]
-    lines = ["| " + " | ".join(cells) + " |" for cells in (heading, rule, *rows)]
-    return "\n".join([f"## {title}\n", *([text] if text else []), *lines, ""])
-
-
-def _cost(m: Measurement | None) -> str:
-    return "-" if m is None else f"{_millions(m.instructions)} / {_millions(m.cycles)}"
-
-
-def _millions(number: int | None) -> str:
-    """Four digits or so: 24.72, 0.582."""
-    if number is None:
-        return "-"
-    return f"{number / 1e6:.2f}" if number >= 1_000_000 else f"{number / 1e6:.3f}"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}"
+    return section(
+        "Refused", "Networks that utvm says it cannot run.\n", ["network", "reason", "where"], rows
+    )
