@@ -137,6 +137,15 @@ class PoolBlock:
                 self.body.append(Store(self._out(), (at + lane,), value))
         return tuple(self.body)
 
+    def _windows(self) -> list[range]:
+        """The columns of each window."""
+        starts = (x * self.pool.strides[1] for x in range(self.results))
+        return [range(first, first + self.columns) for first in starts]
+
+    def _seen(self) -> list[int]:
+        """The columns that some window sees: strides may leave others out."""
+        return sorted({x for window in self._windows() for x in window})
+
     # Maxima.
 
     def _larger(self, a: Expr, b: Expr) -> Expr:
@@ -168,15 +177,12 @@ class PoolBlock:
         return Binary("^", word, Imm(HIGH_BITS)) if self.signed else word
 
     def _maxima(self, channel: Expr) -> list[list[Expr]]:
-        columns: list[Expr] = []
-        for x in range(self.span):
+        columns: dict[int, Expr] = {}
+        for x in self._seen():
             words = (self._word(channel, Imm(y), Imm(x)) for y in range(self.rows))
-            columns.append(self._largest([self._let(self._unsigned(word)) for word in words]))
-        results: list[list[Expr]] = []
-        for x in range(self.results):
-            first = x * self.pool.strides[1]
-            results.append([self._clamped(self._largest(columns[first : first + self.columns]))])
-        return results
+            columns[x] = self._largest([self._let(self._unsigned(word)) for word in words])
+        windows = ([columns[x] for x in window] for window in self._windows())
+        return [[self._clamped(self._largest(window))] for window in windows]
 
     def _clamped(self, result: Expr) -> Expr:
         """The epilogue."""
@@ -226,19 +232,18 @@ class PoolBlock:
         return Call(name, (word,), I32)
 
     def _averages(self, channel: Expr) -> list[list[Expr]]:
-        columns: list[list[Expr]] = []
-        for x in range(self.span):
+        columns: dict[int, list[Expr]] = {}
+        for x in self._seen():
             words = [self._let(self._word(channel, Imm(y), Imm(x))) for y in range(self.rows)]
             sums = [self._let(self._extended(words[0], half)) for half in range(2)]
             for word in words[1:]:
                 sums = [self._let(self._add(sums[half], word, half)) for half in range(2)]
-            columns.append(sums)
+            columns[x] = sums
         results: list[list[Expr]] = []
-        for x in range(self.results):
-            first = x * self.pool.strides[1]
-            sums = columns[first]
-            for column in columns[first + 1 : first + self.columns]:
-                pairs = zip(sums, column, strict=True)
+        for window in self._windows():
+            sums = columns[window[0]]
+            for x in window[1:]:
+                pairs = zip(sums, columns[x], strict=True)
                 sums = [self._let(Call("sadd16", pair, I32)) for pair in pairs]
             results.append(self._finished(sums))
         return results
