@@ -51,10 +51,33 @@ def run_models(
     return run_graphs(cases, target, toolchain)
 
 
+def measure_models(
+    models: Sequence[tuple[bytes, Sequence[npt.ArrayLike]]], target: str
+) -> list[tuple[list[Array], int, int]]:
+    """The outputs of each TFLite model, its multiply-accumulates and cycles (0 on the host)."""
+    cases = [(import_tflite(m, name="model", find_op=find_op), arrays) for m, arrays in models]
+    results, compiled, cycles = _run_graphs(cases, target, "zig")
+    kernels = {function.name: symbol for symbol, function in compiled.operator_symbols.items()}
+    macs_of = {function.name: function.macs for function in compiled.module.functions}
+    sums = [[0, 0] for _ in models]
+    for call in compiled.module.calls:
+        number = int(call.outputs[0].rpartition("_g")[2].partition("_")[0])
+        sums[number][0] += macs_of[call.function]
+        sums[number][1] += cycles.get(kernels[call.function], 0)
+    return [(outputs, *own) for outputs, own in zip(results, sums, strict=True)]  # type: ignore
+
+
 def run_graphs(
     cases: Sequence[Case], target: str = "host", toolchain: str = "zig"
 ) -> list[list[Array]]:
     """The outputs of each graph on its inputs, all in one program."""
+    return _run_graphs(cases, target, toolchain)[0]
+
+
+def _run_graphs(
+    cases: Sequence[Case], target: str, toolchain: str
+) -> tuple[list[list[Array]], Compiled, dict[str, int]]:
+    """The same, with what was compiled and the cycles of its kernels."""
     graph = side_by_side([graph for graph, _ in cases])
     arrays = [np.asarray(array) for _, inputs in cases for array in inputs]
     assert len(arrays) == len(graph.inputs), "one array per input"
@@ -64,7 +87,8 @@ def run_graphs(
         .tobytes()
         for name, array in zip(graph.inputs, arrays, strict=True)
     )
-    raw = _run(compile_graph(graph, load_target(target)), stream, target, toolchain)
+    compiled = compile_graph(graph, load_target(target))
+    raw, cycles = _run(compiled, stream, target, toolchain)
     results, offset = [], 0
     for single, _ in cases:
         outputs = []
@@ -75,7 +99,7 @@ def run_graphs(
             offset += type.size_bytes
         results.append(outputs)
     assert offset == len(raw), "one record came back"
-    return results
+    return results, compiled, cycles
 
 
 def side_by_side(graphs: Sequence[Graph]) -> Graph:
@@ -103,8 +127,10 @@ def _renamed(node: Node, new: Mapping[str, str]) -> Node:
     )
 
 
-def _run(compiled: Compiled, stream: bytes, target_name: str, toolchain_name: str) -> bytes:
-    """The output stream of the program that ``compiled`` becomes."""
+def _run(
+    compiled: Compiled, stream: bytes, target_name: str, toolchain_name: str
+) -> tuple[bytes, dict[str, int]]:
+    """The output stream of the program that ``compiled`` becomes, and the cycles of kernels."""
     target = load_target(target_name)
     board = load_board(target.default_board)
     toolchain = find_toolchain(toolchain_name, target)
@@ -117,7 +143,7 @@ def _run(compiled: Compiled, stream: bytes, target_name: str, toolchain_name: st
         elf = folder / "model.elf"
         build_elf(toolchain, target, board, sources, [folder, crt_include_dir()], elf)
         if board.run == "host":
-            return run_host(elf, stream)
+            return run_host(elf, stream), {}
         image = read_elf(elf)
     symbols = image.symbols
     result = run_elf(
@@ -134,4 +160,5 @@ def _run(compiled: Compiled, stream: bytes, target_name: str, toolchain_name: st
         operators=list(compiled.operator_symbols),
     )
     assert result.exit_status == 0, result.console
-    return result.files["utvm_out.bin"]
+    cycles = {f.symbol: f.cycles for f in result.invocations[-1].functions}
+    return result.files["utvm_out.bin"], cycles

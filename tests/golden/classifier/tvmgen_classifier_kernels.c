@@ -12,192 +12,184 @@
  *     in one stream. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int16(
-    const int16_t *restrict x __attribute__((unused)),
-    const int32_t *restrict w __attribute__((unused)),
-    int8_t *restrict out __attribute__((unused)),
+    const int16_t *x __attribute__((unused)),
+    const int32_t *w __attribute__((unused)),
+    int8_t *out __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-      "  sub sp, sp, #12\n"
-      "  str r1, [sp]\n"                     /* w on the stack */
-      "  str r2, [sp, #4]\n"                 /* out on the stack */
-      "  mov r1, #40\n"
-      "  mla r1, r3, r1, r0\n"               /* x end <- count, x */
-      "  str r1, [sp, #8]\n"                 /* x end on the stack */
-      "  mov r1, #0\n"
-      "  cmp r1, r3\n"                       /* count */
+      "  sub sp, sp, #8\n"
+      "  str r2, [sp]\n"                     /* out on the stack */
+      "  movs r2, #40\n"
+      "  mla r2, r3, r2, r0\n"               /* x end <- count, x */
+      "  str r2, [sp, #4]\n"                 /* x end on the stack */
+      "  movs r2, #0\n"
+      "  cmp r2, r3\n"                       /* count */
       "  bge .Ltvmgen_classifier_conv1x6_20_int16_1\n"
       ".Ltvmgen_classifier_conv1x6_20_int16_2:\n"           /* for pair */
-      "  ldr r1, [sp]\n"                     /* w on the stack */
-      "  ldr r2, [r1]\n"                     /* acc_0_0 <- w */
-      "  ldr r3, [r1, #4]\n"                 /* acc_0_1 <- w */
-      "  ldr r4, [r1, #8]\n"                 /* acc_0_2 <- w */
-      "  ldr r5, [r1, #12]\n"                /* acc_0_3 <- w */
-      "  ldr r6, [r1, #16]\n"                /* acc_0_4 <- w */
-      "  ldr r7, [r1, #20]\n"                /* acc_0_5 <- w */
-      "  ldr r8, [r0], #40\n"                /* x0_0, x */
-      "  ldr r9, [r1, #24]\n"                /* w0_0 <- w */
-      "  ldr r10, [r1, #28]\n"               /* w1_0 <- w */
-      "  ldr r11, [r1, #32]\n"               /* w2_0 <- w */
-      "  ldr r12, [r1, #36]\n"               /* w3_0 <- w */
-      "  ldr lr, [r1, #40]\n"                /* w4_0 <- w */
-      "  smlad r2, r8, r9, r2\n"             /* acc_0_0 <- x0_0, w0_0 */
-      "  smlad r3, r8, r10, r3\n"            /* acc_0_1 <- x0_0, w1_0 */
-      "  smlad r4, r8, r11, r4\n"            /* acc_0_2 <- x0_0, w2_0 */
-      "  smlad r5, r8, r12, r5\n"            /* acc_0_3 <- x0_0, w3_0 */
-      "  smlad r6, r8, lr, r6\n"             /* acc_0_4 <- x0_0, w4_0 */
-      "  ldr r9, [r1, #44]\n"                /* w5_0 <- w */
-      "  ldr r10, [r0, #-36]\n"              /* x0_1 <- x */
-      "  ldr r11, [r1, #48]\n"               /* w0_1 <- w */
-      "  ldr r12, [r1, #52]\n"               /* w1_1 <- w */
-      "  ldr lr, [r1, #56]\n"                /* w2_1 <- w */
-      "  smlad r7, r8, r9, r7\n"             /* acc_0_5 <- x0_0, w5_0 */
-      "  smlad r2, r10, r11, r2\n"           /* acc_0_0 <- x0_1, w0_1 */
-      "  smlad r3, r10, r12, r3\n"           /* acc_0_1 <- x0_1, w1_1 */
-      "  smlad r4, r10, lr, r4\n"            /* acc_0_2 <- x0_1, w2_1 */
-      "  ldr r8, [r1, #60]\n"                /* w3_1 <- w */
-      "  ldr r9, [r1, #64]\n"                /* w4_1 <- w */
-      "  ldr r11, [r1, #68]\n"               /* w5_1 <- w */
-      "  ldr r12, [r0, #-32]\n"              /* x0_2 <- x */
-      "  ldr lr, [r1, #72]\n"                /* w0_2 <- w */
-      "  smlad r5, r10, r8, r5\n"            /* acc_0_3 <- x0_1, w3_1 */
-      "  smlad r6, r10, r9, r6\n"            /* acc_0_4 <- x0_1, w4_1 */
-      "  smlad r7, r10, r11, r7\n"           /* acc_0_5 <- x0_1, w5_1 */
-      "  smlad r2, r12, lr, r2\n"            /* acc_0_0 <- x0_2, w0_2 */
-      "  ldr r8, [r1, #76]\n"                /* w1_2 <- w */
-      "  ldr r9, [r1, #80]\n"                /* w2_2 <- w */
-      "  ldr r10, [r1, #84]\n"               /* w3_2 <- w */
-      "  ldr r11, [r1, #88]\n"               /* w4_2 <- w */
-      "  ldr lr, [r1, #92]\n"                /* w5_2 <- w */
-      "  smlad r3, r12, r8, r3\n"            /* acc_0_1 <- x0_2, w1_2 */
-      "  smlad r4, r12, r9, r4\n"            /* acc_0_2 <- x0_2, w2_2 */
-      "  smlad r5, r12, r10, r5\n"           /* acc_0_3 <- x0_2, w3_2 */
-      "  smlad r6, r12, r11, r6\n"           /* acc_0_4 <- x0_2, w4_2 */
-      "  smlad r7, r12, lr, r7\n"            /* acc_0_5 <- x0_2, w5_2 */
-      "  ldr r8, [r0, #-28]\n"               /* x0_3 <- x */
-      "  ldr r9, [r1, #96]\n"                /* w0_3 <- w */
-      "  ldr r10, [r1, #100]\n"              /* w1_3 <- w */
-      "  ldr r11, [r1, #104]\n"              /* w2_3 <- w */
-      "  ldr r12, [r1, #108]\n"              /* w3_3 <- w */
-      "  ldr lr, [r1, #112]\n"               /* w4_3 <- w */
-      "  smlad r2, r8, r9, r2\n"             /* acc_0_0 <- x0_3, w0_3 */
-      "  smlad r3, r8, r10, r3\n"            /* acc_0_1 <- x0_3, w1_3 */
-      "  smlad r4, r8, r11, r4\n"            /* acc_0_2 <- x0_3, w2_3 */
-      "  smlad r5, r8, r12, r5\n"            /* acc_0_3 <- x0_3, w3_3 */
-      "  smlad r6, r8, lr, r6\n"             /* acc_0_4 <- x0_3, w4_3 */
-      "  ldr r9, [r1, #116]\n"               /* w5_3 <- w */
-      "  ldr r10, [r0, #-24]\n"              /* x0_4 <- x */
-      "  ldr r11, [r1, #120]\n"              /* w0_4 <- w */
-      "  ldr r12, [r1, #124]\n"              /* w1_4 <- w */
-      "  ldr lr, [r1, #128]\n"               /* w2_4 <- w */
-      "  smlad r7, r8, r9, r7\n"             /* acc_0_5 <- x0_3, w5_3 */
-      "  smlad r2, r10, r11, r2\n"           /* acc_0_0 <- x0_4, w0_4 */
-      "  smlad r3, r10, r12, r3\n"           /* acc_0_1 <- x0_4, w1_4 */
-      "  smlad r4, r10, lr, r4\n"            /* acc_0_2 <- x0_4, w2_4 */
-      "  ldr r8, [r1, #132]\n"               /* w3_4 <- w */
-      "  ldr r9, [r1, #136]\n"               /* w4_4 <- w */
-      "  ldr r11, [r1, #140]\n"              /* w5_4 <- w */
-      "  ldr r12, [r0, #-20]\n"              /* x0_5 <- x */
-      "  ldr lr, [r1, #144]\n"               /* w0_5 <- w */
-      "  smlad r5, r10, r8, r5\n"            /* acc_0_3 <- x0_4, w3_4 */
-      "  smlad r6, r10, r9, r6\n"            /* acc_0_4 <- x0_4, w4_4 */
-      "  smlad r7, r10, r11, r7\n"           /* acc_0_5 <- x0_4, w5_4 */
-      "  smlad r2, r12, lr, r2\n"            /* acc_0_0 <- x0_5, w0_5 */
-      "  ldr r8, [r1, #148]\n"               /* w1_5 <- w */
-      "  ldr r9, [r1, #152]\n"               /* w2_5 <- w */
-      "  ldr r10, [r1, #156]\n"              /* w3_5 <- w */
-      "  ldr r11, [r1, #160]\n"              /* w4_5 <- w */
-      "  ldr lr, [r1, #164]\n"               /* w5_5 <- w */
-      "  smlad r3, r12, r8, r3\n"            /* acc_0_1 <- x0_5, w1_5 */
-      "  smlad r4, r12, r9, r4\n"            /* acc_0_2 <- x0_5, w2_5 */
-      "  smlad r5, r12, r10, r5\n"           /* acc_0_3 <- x0_5, w3_5 */
-      "  smlad r6, r12, r11, r6\n"           /* acc_0_4 <- x0_5, w4_5 */
-      "  smlad r7, r12, lr, r7\n"            /* acc_0_5 <- x0_5, w5_5 */
-      "  ldr r8, [r0, #-16]\n"               /* x0_6 <- x */
-      "  ldr r9, [r1, #168]\n"               /* w0_6 <- w */
-      "  ldr r10, [r1, #172]\n"              /* w1_6 <- w */
-      "  ldr r11, [r1, #176]\n"              /* w2_6 <- w */
-      "  ldr r12, [r1, #180]\n"              /* w3_6 <- w */
-      "  ldr lr, [r1, #184]\n"               /* w4_6 <- w */
-      "  smlad r2, r8, r9, r2\n"             /* acc_0_0 <- x0_6, w0_6 */
-      "  smlad r3, r8, r10, r3\n"            /* acc_0_1 <- x0_6, w1_6 */
-      "  smlad r4, r8, r11, r4\n"            /* acc_0_2 <- x0_6, w2_6 */
-      "  smlad r5, r8, r12, r5\n"            /* acc_0_3 <- x0_6, w3_6 */
-      "  smlad r6, r8, lr, r6\n"             /* acc_0_4 <- x0_6, w4_6 */
-      "  ldr r9, [r1, #188]\n"               /* w5_6 <- w */
-      "  ldr r10, [r0, #-12]\n"              /* x0_7 <- x */
-      "  ldr r11, [r1, #192]\n"              /* w0_7 <- w */
-      "  ldr r12, [r1, #196]\n"              /* w1_7 <- w */
-      "  ldr lr, [r1, #200]\n"               /* w2_7 <- w */
-      "  smlad r7, r8, r9, r7\n"             /* acc_0_5 <- x0_6, w5_6 */
-      "  smlad r2, r10, r11, r2\n"           /* acc_0_0 <- x0_7, w0_7 */
-      "  smlad r3, r10, r12, r3\n"           /* acc_0_1 <- x0_7, w1_7 */
-      "  smlad r4, r10, lr, r4\n"            /* acc_0_2 <- x0_7, w2_7 */
-      "  ldr r8, [r1, #204]\n"               /* w3_7 <- w */
-      "  ldr r9, [r1, #208]\n"               /* w4_7 <- w */
-      "  ldr r11, [r1, #212]\n"              /* w5_7 <- w */
-      "  ldr r12, [r0, #-8]\n"               /* x0_8 <- x */
-      "  ldr lr, [r1, #216]\n"               /* w0_8 <- w */
-      "  smlad r5, r10, r8, r5\n"            /* acc_0_3 <- x0_7, w3_7 */
-      "  smlad r6, r10, r9, r6\n"            /* acc_0_4 <- x0_7, w4_7 */
-      "  smlad r7, r10, r11, r7\n"           /* acc_0_5 <- x0_7, w5_7 */
-      "  smlad r2, r12, lr, r2\n"            /* acc_0_0 <- x0_8, w0_8 */
-      "  ldr r8, [r1, #220]\n"               /* w1_8 <- w */
-      "  ldr r9, [r1, #224]\n"               /* w2_8 <- w */
-      "  ldr r10, [r1, #228]\n"              /* w3_8 <- w */
-      "  ldr r11, [r1, #232]\n"              /* w4_8 <- w */
-      "  ldr lr, [r1, #236]\n"               /* w5_8 <- w */
-      "  smlad r3, r12, r8, r3\n"            /* acc_0_1 <- x0_8, w1_8 */
-      "  smlad r4, r12, r9, r4\n"            /* acc_0_2 <- x0_8, w2_8 */
-      "  smlad r5, r12, r10, r5\n"           /* acc_0_3 <- x0_8, w3_8 */
-      "  smlad r6, r12, r11, r6\n"           /* acc_0_4 <- x0_8, w4_8 */
-      "  smlad r7, r12, lr, r7\n"            /* acc_0_5 <- x0_8, w5_8 */
-      "  ldr r8, [r0, #-4]\n"                /* x0_9 <- x */
-      "  ldr r9, [r1, #240]\n"               /* w0_9 <- w */
-      "  ldr r10, [r1, #244]\n"              /* w1_9 <- w */
-      "  ldr r11, [r1, #248]\n"              /* w2_9 <- w */
-      "  ldr r12, [r1, #252]\n"              /* w3_9 <- w */
-      "  ldr lr, [r1, #256]\n"               /* w4_9 <- w */
-      "  ldr r1, [r1, #260]\n"               /* w5_9 <- w */
-      "  smlad r2, r8, r9, r2\n"             /* acc_0_0 <- x0_9, w0_9 */
-      "  smlad r3, r8, r10, r3\n"            /* acc_0_1 <- x0_9, w1_9 */
-      "  smlad r4, r8, r11, r4\n"            /* acc_0_2 <- x0_9, w2_9 */
-      "  smlad r5, r8, r12, r5\n"            /* acc_0_3 <- x0_9, w3_9 */
-      "  smlad r6, r8, lr, r6\n"             /* acc_0_4 <- x0_9, w4_9 */
-      "  smlad r7, r8, r1, r7\n"             /* acc_0_5 <- x0_9, w5_9 */
-      "  movw r1, #34048\n"
-      "  movt r1, #20971\n"
-      "  mov r8, #176\n"
-      "  smmla r2, r2, r1, r8\n"             /* acc_0_0 */
-      "  asr r2, r2, #5\n"                   /* v0_0_0 */
-      "  ssat r2, #8, r2\n"                  /* v0_0_0 */
-      "  smmla r3, r3, r1, r8\n"             /* acc_0_1 */
-      "  asr r3, r3, #5\n"                   /* v0_0_1 */
-      "  ssat r3, #8, r3\n"                  /* v0_0_1 */
-      "  smmla r4, r4, r1, r8\n"             /* acc_0_2 */
-      "  asr r4, r4, #5\n"                   /* v0_0_2 */
-      "  ssat r4, #8, r4\n"                  /* v0_0_2 */
-      "  smmla r5, r5, r1, r8\n"             /* acc_0_3 */
-      "  asr r5, r5, #5\n"                   /* v0_0_3 */
-      "  ssat r5, #8, r5\n"                  /* v0_0_3 */
-      "  smmla r6, r6, r1, r8\n"             /* acc_0_4 */
-      "  smmla r1, r7, r1, r8\n"             /* acc_0_5 */
-      "  ldr r7, [sp, #4]\n"                 /* out on the stack */
-      "  ldr r8, [sp, #8]\n"                 /* x end on the stack */
-      "  strb r2, [r7]\n"                    /* out */
-      "  strb r3, [r7, #1]\n"                /* out */
-      "  strb r4, [r7, #2]\n"                /* out */
-      "  strb r5, [r7, #3]\n"                /* out */
-      "  cmp r0, r8\n"                       /* x, x end */
-      "  asr r2, r6, #5\n"                   /* v0_0_4 */
-      "  ssat r2, #8, r2\n"                  /* v0_0_4 */
-      "  strb r2, [r7, #4]\n"                /* out */
-      "  asr r1, r1, #5\n"                   /* v0_0_5 */
-      "  ssat r1, #8, r1\n"                  /* v0_0_5 */
-      "  strb r1, [r7, #5]\n"                /* out */
+      "  ldr r8, [r1]\n"                     /* acc_0_0 <- w */
+      "  ldr r9, [r1, #4]\n"                 /* acc_0_1 <- w */
+      "  ldr r10, [r1, #8]\n"                /* acc_0_2 <- w */
+      "  ldr r11, [r1, #12]\n"               /* acc_0_3 <- w */
+      "  ldr r12, [r1, #16]\n"               /* acc_0_4 <- w */
+      "  ldr lr, [r1, #20]\n"                /* acc_0_5 <- w */
+      "  ldr r7, [r0], #40\n"                /* x0_0, x */
+      "  ldr r2, [r1, #24]\n"                /* w0_0 <- w */
+      "  ldr r3, [r1, #28]\n"                /* w1_0 <- w */
+      "  ldr r4, [r1, #32]\n"                /* w2_0 <- w */
+      "  ldr r5, [r1, #36]\n"                /* w3_0 <- w */
+      "  ldr r6, [r1, #40]\n"                /* w4_0 <- w */
+      "  smlad r8, r7, r2, r8\n"             /* acc_0_0 <- x0_0, w0_0 */
+      "  smlad r9, r7, r3, r9\n"             /* acc_0_1 <- x0_0, w1_0 */
+      "  smlad r10, r7, r4, r10\n"           /* acc_0_2 <- x0_0, w2_0 */
+      "  smlad r11, r7, r5, r11\n"           /* acc_0_3 <- x0_0, w3_0 */
+      "  smlad r12, r7, r6, r12\n"           /* acc_0_4 <- x0_0, w4_0 */
+      "  ldr r2, [r1, #44]\n"                /* w5_0 <- w */
+      "  ldr r6, [r0, #-36]\n"               /* x0_1 <- x */
+      "  ldr r3, [r1, #48]\n"                /* w0_1 <- w */
+      "  ldr r4, [r1, #52]\n"                /* w1_1 <- w */
+      "  ldr r5, [r1, #56]\n"                /* w2_1 <- w */
+      "  smlad lr, r7, r2, lr\n"             /* acc_0_5 <- x0_0, w5_0 */
+      "  smlad r8, r6, r3, r8\n"             /* acc_0_0 <- x0_1, w0_1 */
+      "  smlad r9, r6, r4, r9\n"             /* acc_0_1 <- x0_1, w1_1 */
+      "  smlad r10, r6, r5, r10\n"           /* acc_0_2 <- x0_1, w2_1 */
+      "  ldr r2, [r1, #60]\n"                /* w3_1 <- w */
+      "  ldr r3, [r1, #64]\n"                /* w4_1 <- w */
+      "  ldr r4, [r1, #68]\n"                /* w5_1 <- w */
+      "  ldr r7, [r0, #-32]\n"               /* x0_2 <- x */
+      "  ldr r5, [r1, #72]\n"                /* w0_2 <- w */
+      "  smlad r11, r6, r2, r11\n"           /* acc_0_3 <- x0_1, w3_1 */
+      "  smlad r12, r6, r3, r12\n"           /* acc_0_4 <- x0_1, w4_1 */
+      "  smlad lr, r6, r4, lr\n"             /* acc_0_5 <- x0_1, w5_1 */
+      "  smlad r8, r7, r5, r8\n"             /* acc_0_0 <- x0_2, w0_2 */
+      "  ldr r2, [r1, #76]\n"                /* w1_2 <- w */
+      "  ldr r3, [r1, #80]\n"                /* w2_2 <- w */
+      "  ldr r4, [r1, #84]\n"                /* w3_2 <- w */
+      "  ldr r5, [r1, #88]\n"                /* w4_2 <- w */
+      "  ldr r6, [r1, #92]\n"                /* w5_2 <- w */
+      "  smlad r9, r7, r2, r9\n"             /* acc_0_1 <- x0_2, w1_2 */
+      "  smlad r10, r7, r3, r10\n"           /* acc_0_2 <- x0_2, w2_2 */
+      "  smlad r11, r7, r4, r11\n"           /* acc_0_3 <- x0_2, w3_2 */
+      "  smlad r12, r7, r5, r12\n"           /* acc_0_4 <- x0_2, w4_2 */
+      "  smlad lr, r7, r6, lr\n"             /* acc_0_5 <- x0_2, w5_2 */
+      "  ldr r7, [r0, #-28]\n"               /* x0_3 <- x */
+      "  ldr r2, [r1, #96]\n"                /* w0_3 <- w */
+      "  ldr r3, [r1, #100]\n"               /* w1_3 <- w */
+      "  ldr r4, [r1, #104]\n"               /* w2_3 <- w */
+      "  ldr r5, [r1, #108]\n"               /* w3_3 <- w */
+      "  ldr r6, [r1, #112]\n"               /* w4_3 <- w */
+      "  smlad r8, r7, r2, r8\n"             /* acc_0_0 <- x0_3, w0_3 */
+      "  smlad r9, r7, r3, r9\n"             /* acc_0_1 <- x0_3, w1_3 */
+      "  smlad r10, r7, r4, r10\n"           /* acc_0_2 <- x0_3, w2_3 */
+      "  smlad r11, r7, r5, r11\n"           /* acc_0_3 <- x0_3, w3_3 */
+      "  smlad r12, r7, r6, r12\n"           /* acc_0_4 <- x0_3, w4_3 */
+      "  ldr r2, [r1, #116]\n"               /* w5_3 <- w */
+      "  ldr r6, [r0, #-24]\n"               /* x0_4 <- x */
+      "  ldr r3, [r1, #120]\n"               /* w0_4 <- w */
+      "  ldr r4, [r1, #124]\n"               /* w1_4 <- w */
+      "  ldr r5, [r1, #128]\n"               /* w2_4 <- w */
+      "  smlad lr, r7, r2, lr\n"             /* acc_0_5 <- x0_3, w5_3 */
+      "  smlad r8, r6, r3, r8\n"             /* acc_0_0 <- x0_4, w0_4 */
+      "  smlad r9, r6, r4, r9\n"             /* acc_0_1 <- x0_4, w1_4 */
+      "  smlad r10, r6, r5, r10\n"           /* acc_0_2 <- x0_4, w2_4 */
+      "  ldr r7, [r1, #132]\n"               /* w3_4 <- w */
+      "  ldr r5, [r1, #136]\n"               /* w4_4 <- w */
+      "  ldr r4, [r1, #140]\n"               /* w5_4 <- w */
+      "  ldr r3, [r0, #-20]\n"               /* x0_5 <- x */
+      "  ldr r2, [r1, #144]\n"               /* w0_5 <- w */
+      "  smlad r11, r6, r7, r11\n"           /* acc_0_3 <- x0_4, w3_4 */
+      "  smlad r12, r6, r5, r12\n"           /* acc_0_4 <- x0_4, w4_4 */
+      "  smlad lr, r6, r4, lr\n"             /* acc_0_5 <- x0_4, w5_4 */
+      "  smlad r8, r3, r2, r8\n"             /* acc_0_0 <- x0_5, w0_5 */
+      "  ldr r7, [r1, #148]\n"               /* w1_5 <- w */
+      "  ldr r6, [r1, #152]\n"               /* w2_5 <- w */
+      "  ldr r5, [r1, #156]\n"               /* w3_5 <- w */
+      "  ldr r4, [r1, #160]\n"               /* w4_5 <- w */
+      "  ldr r2, [r1, #164]\n"               /* w5_5 <- w */
+      "  smlad r9, r3, r7, r9\n"             /* acc_0_1 <- x0_5, w1_5 */
+      "  smlad r10, r3, r6, r10\n"           /* acc_0_2 <- x0_5, w2_5 */
+      "  smlad r11, r3, r5, r11\n"           /* acc_0_3 <- x0_5, w3_5 */
+      "  smlad r12, r3, r4, r12\n"           /* acc_0_4 <- x0_5, w4_5 */
+      "  smlad lr, r3, r2, lr\n"             /* acc_0_5 <- x0_5, w5_5 */
+      "  ldr r7, [r0, #-16]\n"               /* x0_6 <- x */
+      "  ldr r6, [r1, #168]\n"               /* w0_6 <- w */
+      "  ldr r5, [r1, #172]\n"               /* w1_6 <- w */
+      "  ldr r4, [r1, #176]\n"               /* w2_6 <- w */
+      "  ldr r3, [r1, #180]\n"               /* w3_6 <- w */
+      "  ldr r2, [r1, #184]\n"               /* w4_6 <- w */
+      "  smlad r8, r7, r6, r8\n"             /* acc_0_0 <- x0_6, w0_6 */
+      "  smlad r9, r7, r5, r9\n"             /* acc_0_1 <- x0_6, w1_6 */
+      "  smlad r10, r7, r4, r10\n"           /* acc_0_2 <- x0_6, w2_6 */
+      "  smlad r11, r7, r3, r11\n"           /* acc_0_3 <- x0_6, w3_6 */
+      "  smlad r12, r7, r2, r12\n"           /* acc_0_4 <- x0_6, w4_6 */
+      "  ldr r6, [r1, #188]\n"               /* w5_6 <- w */
+      "  ldr r5, [r0, #-12]\n"               /* x0_7 <- x */
+      "  ldr r4, [r1, #192]\n"               /* w0_7 <- w */
+      "  ldr r3, [r1, #196]\n"               /* w1_7 <- w */
+      "  ldr r2, [r1, #200]\n"               /* w2_7 <- w */
+      "  smlad lr, r7, r6, lr\n"             /* acc_0_5 <- x0_6, w5_6 */
+      "  smlad r8, r5, r4, r8\n"             /* acc_0_0 <- x0_7, w0_7 */
+      "  smlad r9, r5, r3, r9\n"             /* acc_0_1 <- x0_7, w1_7 */
+      "  smlad r10, r5, r2, r10\n"           /* acc_0_2 <- x0_7, w2_7 */
+      "  ldr r7, [r1, #204]\n"               /* w3_7 <- w */
+      "  ldr r6, [r1, #208]\n"               /* w4_7 <- w */
+      "  ldr r4, [r1, #212]\n"               /* w5_7 <- w */
+      "  ldr r3, [r0, #-8]\n"                /* x0_8 <- x */
+      "  ldr r2, [r1, #216]\n"               /* w0_8 <- w */
+      "  smlad r11, r5, r7, r11\n"           /* acc_0_3 <- x0_7, w3_7 */
+      "  smlad r12, r5, r6, r12\n"           /* acc_0_4 <- x0_7, w4_7 */
+      "  smlad lr, r5, r4, lr\n"             /* acc_0_5 <- x0_7, w5_7 */
+      "  smlad r8, r3, r2, r8\n"             /* acc_0_0 <- x0_8, w0_8 */
+      "  ldr r7, [r1, #220]\n"               /* w1_8 <- w */
+      "  ldr r6, [r1, #224]\n"               /* w2_8 <- w */
+      "  ldr r5, [r1, #228]\n"               /* w3_8 <- w */
+      "  ldr r4, [r1, #232]\n"               /* w4_8 <- w */
+      "  ldr r2, [r1, #236]\n"               /* w5_8 <- w */
+      "  smlad r9, r3, r7, r9\n"             /* acc_0_1 <- x0_8, w1_8 */
+      "  smlad r10, r3, r6, r10\n"           /* acc_0_2 <- x0_8, w2_8 */
+      "  smlad r11, r3, r5, r11\n"           /* acc_0_3 <- x0_8, w3_8 */
+      "  smlad r12, r3, r4, r12\n"           /* acc_0_4 <- x0_8, w4_8 */
+      "  smlad lr, r3, r2, lr\n"             /* acc_0_5 <- x0_8, w5_8 */
+      "  ldr r7, [r0, #-4]\n"                /* x0_9 <- x */
+      "  ldr r6, [r1, #240]\n"               /* w0_9 <- w */
+      "  ldr r5, [r1, #244]\n"               /* w1_9 <- w */
+      "  ldr r4, [r1, #248]\n"               /* w2_9 <- w */
+      "  ldr r3, [r1, #252]\n"               /* w3_9 <- w */
+      "  ldr r2, [r1, #256]\n"               /* w4_9 <- w */
+      "  smlad r8, r7, r6, r8\n"             /* acc_0_0 <- x0_9, w0_9 */
+      "  smlad r9, r7, r5, r9\n"             /* acc_0_1 <- x0_9, w1_9 */
+      "  smlad r10, r7, r4, r10\n"           /* acc_0_2 <- x0_9, w2_9 */
+      "  smlad r11, r7, r3, r11\n"           /* acc_0_3 <- x0_9, w3_9 */
+      "  smlad r12, r7, r2, r12\n"           /* acc_0_4 <- x0_9, w4_9 */
+      "  ldr r6, [r1, #260]\n"               /* w5_9 <- w */
+      "  movw r5, #34048\n"
+      "  movt r5, #20971\n"
+      "  smlad lr, r7, r6, lr\n"             /* acc_0_5 <- x0_9, w5_9 */
+      "  movs r2, #176\n"
+      "  smmla r8, r8, r5, r2\n"             /* acc_0_0 */
+      "  ssat r3, #8, r8, asr #5\n"
+      "  smmla r8, r9, r5, r2\n"             /* acc_0_1 */
+      "  ssat r4, #8, r8, asr #5\n"
+      "  smmla r8, r10, r5, r2\n"            /* acc_0_2 */
+      "  ssat r6, #8, r8, asr #5\n"
+      "  smmla r8, r11, r5, r2\n"            /* acc_0_3 */
+      "  ssat r7, #8, r8, asr #5\n"
+      "  smmla r8, r12, r5, r2\n"            /* acc_0_4 */
+      "  smmla r9, lr, r5, r2\n"             /* acc_0_5 */
+      "  ldr r2, [sp]\n"                     /* out on the stack */
+      "  ldr r5, [sp, #4]\n"                 /* x end on the stack */
+      "  strb r3, [r2]\n"                    /* out */
+      "  strb r4, [r2, #1]\n"                /* out */
+      "  strb r6, [r2, #2]\n"                /* out */
+      "  strb r7, [r2, #3]\n"                /* out */
+      "  cmp r0, r5\n"                       /* x, x end */
+      "  ssat r3, #8, r8, asr #5\n"
+      "  strb r3, [r2, #4]\n"                /* out */
+      "  ssat r3, #8, r9, asr #5\n"
+      "  strb r3, [r2, #5]\n"                /* out */
       "  bne .Ltvmgen_classifier_conv1x6_20_int16_2\n"
       ".Ltvmgen_classifier_conv1x6_20_int16_1:\n"
-      "  add sp, sp, #12\n"
+      "  add sp, sp, #8\n"
       "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 /* clang-format on */
@@ -205,14 +197,14 @@ static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int16(
 /* 20 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_classifier_expand_20(
-    const int8_t *restrict x __attribute__((unused)),
-    int16_t *restrict lines __attribute__((unused)),
+    const int8_t *x __attribute__((unused)),
+    int16_t *lines __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
       "  push {r4, r5}\n"
-      "  mov r3, #20\n"
+      "  movs r3, #20\n"
       "  mla r3, r2, r3, r0\n"               /* x end <- count, x */
-      "  mov r4, #0\n"
+      "  movs r4, #0\n"
       "  cmp r4, r2\n"                       /* count */
       "  bge .Ltvmgen_classifier_expand_20_1\n"
       ".Ltvmgen_classifier_expand_20_2:\n"           /* for pixel */

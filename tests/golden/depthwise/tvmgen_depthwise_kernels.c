@@ -11,129 +11,129 @@
 /* 3x3 depthwise, 4 columns of one channel at a time. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
-    const int16_t *restrict x __attribute__((unused)),
-    const int32_t *restrict w __attribute__((unused)),
-    int8_t *restrict out __attribute__((unused)),
+    const int16_t *x __attribute__((unused)),
+    const int32_t *w __attribute__((unused)),
+    int8_t *out __attribute__((unused)),
     int32_t channels __attribute__((unused)),
     int32_t rows __attribute__((unused))) {
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
       "  sub sp, sp, #4\n"
-      "  mov r4, #28\n"
+      "  movs r4, #28\n"
       "  mla r4, r3, r4, r1\n"               /* w end <- channels, w */
       "  str r4, [sp]\n"                     /* w end on the stack */
-      "  mov r4, #0\n"
+      "  movs r4, #0\n"
       "  cmp r4, r3\n"                       /* channels */
       "  bge .Ltvmgen_depthwise_depthwise3x3_4_1\n"
       ".Ltvmgen_depthwise_depthwise3x3_4_2:\n"           /* for channel */
-      "  mov r3, #40\n"
+      "  movs r3, #40\n"
       "  ldr r4, [sp, #40]\n"                /* rows */
-      "  mla r3, r4, r3, r0\n"               /* x end <- rows, x */
-      "  movw r5, #17493\n"
-      "  movt r5, #17476\n"
-      "  mov r6, #44\n"
-      "  mov r7, #0\n"
-      "  cmp r7, r4\n"                       /* rows */
+      "  mla r8, r4, r3, r0\n"               /* x end <- rows, x */
+      "  movw r9, #17493\n"
+      "  movt r9, #17476\n"
+      "  mov r10, #44\n"
+      "  movs r3, #0\n"
+      "  cmp r3, r4\n"                       /* rows */
       "  bge .Ltvmgen_depthwise_depthwise3x3_4_3\n"
       ".Ltvmgen_depthwise_depthwise3x3_4_4:\n"           /* for row */
-      "  ldr r4, [r1]\n"                     /* acc0_3 <- w */
-      "  ldr r7, [r0], #40\n"                /* p0_0_0, x */
-      "  ldr r8, [r1, #4]\n"                 /* w0_0_0 <- w */
-      "  ldr r9, [r1, #8]\n"                 /* w0_0_1 <- w */
-      "  ldr r10, [r0, #-36]\n"              /* p0_0_1 <- x */
-      "  mov r11, r4\n"                      /* acc0_0 <- acc0_3 */
-      "  smlad r11, r7, r8, r11\n"           /* acc0_0 <- p0_0_0, w0_0_0 */
-      "  mov r7, r4\n"                       /* acc0_1 <- acc0_3 */
-      "  mov r12, r4\n"                      /* acc0_2 <- acc0_3 */
-      "  smlad r11, r10, r9, r11\n"          /* acc0_0 <- p0_0_1, w0_0_1 */
-      "  smlad r7, r10, r8, r7\n"            /* acc0_1 <- p0_0_1, w0_0_0 */
-      "  ldr r10, [r0, #-32]\n"              /* p0_0_2 <- x */
-      "  ldr lr, [r0, #-28]\n"               /* p0_0_3 <- x */
-      "  smlad r7, r10, r9, r7\n"            /* acc0_1 <- p0_0_2, w0_0_1 */
-      "  smlad r12, r10, r8, r12\n"          /* acc0_2 <- p0_0_2, w0_0_0 */
-      "  smlad r4, lr, r8, r4\n"             /* acc0_3 <- p0_0_3, w0_0_0 */
-      "  smlad r12, lr, r9, r12\n"           /* acc0_2 <- p0_0_3, w0_0_1 */
-      "  ldr r8, [r0, #-24]\n"               /* p0_0_4 <- x */
-      "  ldr r10, [r1, #12]\n"               /* w0_1_0 <- w */
-      "  ldr lr, [r0, #-20]\n"               /* p0_1_0 <- x */
-      "  smlad r4, r8, r9, r4\n"             /* acc0_3 <- p0_0_4, w0_0_1 */
-      "  smlad r11, lr, r10, r11\n"          /* acc0_0 <- p0_1_0, w0_1_0 */
-      "  ldr r8, [r1, #16]\n"                /* w0_1_1 <- w */
-      "  ldr r9, [r0, #-16]\n"               /* p0_1_1 <- x */
-      "  ldr lr, [r0, #-12]\n"               /* p0_1_2 <- x */
-      "  smlad r11, r9, r8, r11\n"           /* acc0_0 <- p0_1_1, w0_1_1 */
-      "  smlad r7, r9, r10, r7\n"            /* acc0_1 <- p0_1_1, w0_1_0 */
-      "  smlad r7, lr, r8, r7\n"             /* acc0_1 <- p0_1_2, w0_1_1 */
-      "  smlad r12, lr, r10, r12\n"          /* acc0_2 <- p0_1_2, w0_1_0 */
-      "  ldr r9, [r0, #-8]\n"                /* p0_1_3 <- x */
-      "  ldr lr, [r0, #-4]\n"                /* p0_1_4 <- x */
-      "  smlad r4, r9, r10, r4\n"            /* acc0_3 <- p0_1_3, w0_1_0 */
-      "  smlad r12, r9, r8, r12\n"           /* acc0_2 <- p0_1_3, w0_1_1 */
-      "  smlad r4, lr, r8, r4\n"             /* acc0_3 <- p0_1_4, w0_1_1 */
-      "  ldr r8, [r1, #20]\n"                /* w0_2_0 <- w */
-      "  ldr r9, [r0]\n"                     /* p0_2_0 <- x */
-      "  ldr r10, [r1, #24]\n"               /* w0_2_1 <- w */
+      "  ldr r11, [r1]\n"                    /* acc0_3 <- w */
+      "  ldr r12, [r0], #40\n"               /* p0_0_0, x */
+      "  ldr r3, [r1, #4]\n"                 /* w0_0_0 <- w */
+      "  ldr r4, [r1, #8]\n"                 /* w0_0_1 <- w */
+      "  ldr lr, [r0, #-36]\n"               /* p0_0_1 <- x */
+      "  mov r7, r11\n"                      /* acc0_0 <- acc0_3 */
+      "  smlad r7, r12, r3, r7\n"            /* acc0_0 <- p0_0_0, w0_0_0 */
+      "  mov r12, r11\n"                     /* acc0_1 <- acc0_3 */
+      "  mov r6, r11\n"                      /* acc0_2 <- acc0_3 */
+      "  smlad r7, lr, r4, r7\n"             /* acc0_0 <- p0_0_1, w0_0_1 */
+      "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_0_1, w0_0_0 */
+      "  ldr lr, [r0, #-32]\n"               /* p0_0_2 <- x */
+      "  ldr r5, [r0, #-28]\n"               /* p0_0_3 <- x */
+      "  smlad r12, lr, r4, r12\n"           /* acc0_1 <- p0_0_2, w0_0_1 */
+      "  smlad r6, lr, r3, r6\n"             /* acc0_2 <- p0_0_2, w0_0_0 */
+      "  smlad r11, r5, r3, r11\n"           /* acc0_3 <- p0_0_3, w0_0_0 */
+      "  smlad r6, r5, r4, r6\n"             /* acc0_2 <- p0_0_3, w0_0_1 */
+      "  ldr lr, [r0, #-24]\n"               /* p0_0_4 <- x */
+      "  ldr r3, [r1, #12]\n"                /* w0_1_0 <- w */
+      "  ldr r5, [r0, #-20]\n"               /* p0_1_0 <- x */
+      "  smlad r11, lr, r4, r11\n"           /* acc0_3 <- p0_0_4, w0_0_1 */
+      "  smlad r7, r5, r3, r7\n"             /* acc0_0 <- p0_1_0, w0_1_0 */
+      "  ldr r4, [r1, #16]\n"                /* w0_1_1 <- w */
+      "  ldr lr, [r0, #-16]\n"               /* p0_1_1 <- x */
+      "  ldr r5, [r0, #-12]\n"               /* p0_1_2 <- x */
+      "  smlad r7, lr, r4, r7\n"             /* acc0_0 <- p0_1_1, w0_1_1 */
+      "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_1_1, w0_1_0 */
+      "  smlad r12, r5, r4, r12\n"           /* acc0_1 <- p0_1_2, w0_1_1 */
+      "  smlad r6, r5, r3, r6\n"             /* acc0_2 <- p0_1_2, w0_1_0 */
+      "  ldr lr, [r0, #-8]\n"                /* p0_1_3 <- x */
+      "  ldr r5, [r0, #-4]\n"                /* p0_1_4 <- x */
+      "  smlad r11, lr, r3, r11\n"           /* acc0_3 <- p0_1_3, w0_1_0 */
+      "  smlad r6, lr, r4, r6\n"             /* acc0_2 <- p0_1_3, w0_1_1 */
+      "  smlad r11, r5, r4, r11\n"           /* acc0_3 <- p0_1_4, w0_1_1 */
+      "  ldr r3, [r1, #20]\n"                /* w0_2_0 <- w */
+      "  ldr r4, [r0]\n"                     /* p0_2_0 <- x */
+      "  ldr r5, [r1, #24]\n"                /* w0_2_1 <- w */
       "  ldr lr, [r0, #4]\n"                 /* p0_2_1 <- x */
-      "  smlad r11, r9, r8, r11\n"           /* acc0_0 <- p0_2_0, w0_2_0 */
-      "  smlad r11, lr, r10, r11\n"          /* acc0_0 <- p0_2_1, w0_2_1 */
-      "  smlad r7, lr, r8, r7\n"             /* acc0_1 <- p0_2_1, w0_2_0 */
-      "  smmla r9, r11, r5, r6\n"            /* acc0_0 */
-      "  asr r9, r9, #3\n"
-      "  cmp r9, #5\n"
-      "  it lt\n"
-      "  movlt r9, #5\n"
-      "  cmp r9, #127\n"
-      "  it gt\n"
-      "  movgt r9, #127\n"
-      "  strb r9, [r2], #12\n"               /* out */
-      "  ldr r9, [r0, #8]\n"                 /* p0_2_2 <- x */
-      "  ldr r11, [r0, #12]\n"               /* p0_2_3 <- x */
-      "  ldr lr, [r0, #16]\n"                /* p0_2_4 <- x */
-      "  smlad r7, r9, r10, r7\n"            /* acc0_1 <- p0_2_2, w0_2_1 */
-      "  smlad r12, r9, r8, r12\n"           /* acc0_2 <- p0_2_2, w0_2_0 */
-      "  smlad r4, r11, r8, r4\n"            /* acc0_3 <- p0_2_3, w0_2_0 */
-      "  smlad r12, r11, r10, r12\n"         /* acc0_2 <- p0_2_3, w0_2_1 */
-      "  smlad r4, lr, r10, r4\n"            /* acc0_3 <- p0_2_4, w0_2_1 */
-      "  smmla r7, r7, r5, r6\n"             /* acc0_1 */
-      "  asr r7, r7, #3\n"
-      "  cmp r7, #5\n"
-      "  it lt\n"
-      "  movlt r7, #5\n"
-      "  cmp r7, #127\n"
-      "  it gt\n"
-      "  movgt r7, #127\n"
-      "  strb r7, [r2, #-9]\n"               /* out */
-      "  smmla r7, r12, r5, r6\n"            /* acc0_2 */
-      "  asr r7, r7, #3\n"
-      "  cmp r7, #5\n"
-      "  it lt\n"
-      "  movlt r7, #5\n"
-      "  cmp r7, #127\n"
-      "  it gt\n"
-      "  movgt r7, #127\n"
-      "  strb r7, [r2, #-6]\n"               /* out */
-      "  smmla r4, r4, r5, r6\n"             /* acc0_3 */
-      "  asr r4, r4, #3\n"
+      "  smlad r7, r4, r3, r7\n"             /* acc0_0 <- p0_2_0, w0_2_0 */
+      "  smlad r7, lr, r5, r7\n"             /* acc0_0 <- p0_2_1, w0_2_1 */
+      "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_2_1, w0_2_0 */
+      "  smmla r4, r7, r9, r10\n"            /* acc0_0 */
+      "  asrs r4, r4, #3\n"
       "  cmp r4, #5\n"
       "  it lt\n"
       "  movlt r4, #5\n"
       "  cmp r4, #127\n"
       "  it gt\n"
       "  movgt r4, #127\n"
-      "  strb r4, [r2, #-3]\n"               /* out */
-      "  cmp r0, r3\n"                       /* x, x end */
+      "  strb r4, [r2], #12\n"               /* out */
+      "  ldr r4, [r0, #8]\n"                 /* p0_2_2 <- x */
+      "  ldr r7, [r0, #12]\n"                /* p0_2_3 <- x */
+      "  ldr lr, [r0, #16]\n"                /* p0_2_4 <- x */
+      "  smlad r12, r4, r5, r12\n"           /* acc0_1 <- p0_2_2, w0_2_1 */
+      "  smlad r6, r4, r3, r6\n"             /* acc0_2 <- p0_2_2, w0_2_0 */
+      "  smlad r11, r7, r3, r11\n"           /* acc0_3 <- p0_2_3, w0_2_0 */
+      "  smlad r6, r7, r5, r6\n"             /* acc0_2 <- p0_2_3, w0_2_1 */
+      "  smlad r11, lr, r5, r11\n"           /* acc0_3 <- p0_2_4, w0_2_1 */
+      "  smmla r3, r12, r9, r10\n"           /* acc0_1 */
+      "  asrs r3, r3, #3\n"
+      "  cmp r3, #5\n"
+      "  it lt\n"
+      "  movlt r3, #5\n"
+      "  cmp r3, #127\n"
+      "  it gt\n"
+      "  movgt r3, #127\n"
+      "  strb r3, [r2, #-9]\n"               /* out */
+      "  smmla r3, r6, r9, r10\n"            /* acc0_2 */
+      "  asrs r3, r3, #3\n"
+      "  cmp r3, #5\n"
+      "  it lt\n"
+      "  movlt r3, #5\n"
+      "  cmp r3, #127\n"
+      "  it gt\n"
+      "  movgt r3, #127\n"
+      "  strb r3, [r2, #-6]\n"               /* out */
+      "  smmla r3, r11, r9, r10\n"           /* acc0_3 */
+      "  asrs r3, r3, #3\n"
+      "  cmp r3, #5\n"
+      "  it lt\n"
+      "  movlt r3, #5\n"
+      "  cmp r3, #127\n"
+      "  it gt\n"
+      "  movgt r3, #127\n"
+      "  strb r3, [r2, #-3]\n"               /* out */
+      "  cmp r0, r8\n"                       /* x, x end */
       "  bne .Ltvmgen_depthwise_depthwise3x3_4_4\n"
       ".Ltvmgen_depthwise_depthwise3x3_4_3:\n"
-      "  add r1, r1, #28\n"                  /* w */
+      "  adds r1, r1, #28\n"                 /* w */
       "  mvn r3, #39\n"
       "  ldr r4, [sp, #40]\n"                /* rows */
-      "  mul r3, r4, r3\n"                   /* rows */
-      "  add r0, r0, r3\n"                   /* x */
-      "  add r0, r0, #180\n"                 /* x */
+      "  muls r3, r4, r3\n"                  /* rows */
+      "  adds r0, r0, r3\n"                  /* x */
+      "  adds r0, r0, #180\n"                /* x */
       "  mvn r3, #11\n"
-      "  mul r3, r4, r3\n"                   /* rows */
-      "  add r2, r2, r3\n"                   /* out */
-      "  add r2, r2, #1\n"                   /* out */
+      "  muls r3, r4, r3\n"                  /* rows */
+      "  adds r2, r2, r3\n"                  /* out */
+      "  adds r2, r2, #1\n"                  /* out */
       "  ldr r3, [sp]\n"                     /* w end on the stack */
       "  cmp r1, r3\n"                       /* w, w end */
       "  bne .Ltvmgen_depthwise_depthwise3x3_4_2\n"
