@@ -96,7 +96,7 @@ def write_layer(layer: str, folder: Path) -> Network:
     )
     assert network.data is not None and network.params is not None
     network.model.write_text(graph_text(layer), encoding="utf-8")
-    np.savez(network.params, **params)
+    np.savez(network.params, weight=params["weight"], bias=params["bias"])
     np.savez(network.data, in0=data[np.newaxis], out0=expected[np.newaxis])
     return network
 

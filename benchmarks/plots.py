@@ -18,7 +18,8 @@ from benchmarks.results import Result
 
 HAVE_MATPLOTLIB = importlib.util.find_spec("matplotlib") is not None
 OURS, OTHERS, LIMIT = "#1f5fa8", "#b9bec6", "#c0392b"
-PALETTE = ("#1f5fa8", "#7aa6d6", "#2e8b6f", "#9bd0bd", "#b9bec6")
+PALETTE = ("#1f5fa8", "#7aa6d6", "#2e8b6f", "#9bd0bd", "#d9a441")
+LIBRARIES = {"CMSIS-NN q7": "#b9bec6", "CMSIS-NN s8": "#8a8f98"}
 
 Measured = Mapping[Key, Measurement]
 
@@ -59,7 +60,8 @@ def _peers(measured: Measured, peers: dict[str, Any], target: str, path: Path) -
 
 def _roofline(measured: Measured, peers: dict[str, Any], path: Path) -> None:
     """A group per network, a bar per target, a line at what each target's multiplier allows."""
-    names = [n for n in peers if n.endswith("int8") or n == "cifar10_cnn"]
+    measurable = [n for n in peers if n.endswith("int8") or n == "cifar10_cnn"]
+    names = [n for n in measurable if any(Key(n, target) in measured for target in ROOFLINE)]
     series = {
         target: [_per_mac(measured.get(Key(name, target))) for name in names] for target in ROOFLINE
     }
@@ -127,8 +129,7 @@ def _conv2d(measured: Measured, peers: dict[str, Any], path: Path) -> None:
         series = {name: values for name, values in series.items() if any(values)}
         for i, (name, values) in enumerate(series.items()):
             at = [k + (i - (len(series) - 1) / 2) * 0.16 for k in range(len(values))]
-            color = "#8a8f98" if name.endswith("s8") else OTHERS
-            bars = axis.bar(at, values, 0.16, color=PALETTE[i] if i < 3 else color, label=name)
+            bars = axis.bar(at, values, 0.16, color=LIBRARIES.get(name, PALETTE[i]), label=name)
             axis.bar_label(bars, [f"{v:.2f}" if v else "" for v in values], fontsize=7)
         axis.set_xticks(range(len(CONVOLUTIONS)), list(CONVOLUTIONS.values()), fontsize=8)
         axis.set_title(f"cycles per MAC, {target}", fontsize=9, loc="left")

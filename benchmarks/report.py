@@ -62,6 +62,7 @@ def write_report(results: Sequence[Result], peers: Tables, goals: Tables) -> str
         RULES + "\n" + _compilers(measured.values()) + _commits(results),
         _missing(networks, refused),
         *(_comparison(measured, peers, target) for target in CORES),
+        _published(peers.get("published", {})),
         conv2d_section(measured, peers.get("conv2d", {})),
         roofline_section(measured, goals),
         layers_section(measured),
@@ -143,6 +144,21 @@ def peer_stacks(peer: Tables, core: str) -> list[tuple[str, int, bool | None]]:
     for name, m4, m7, *exact in peer.get("others", ()):
         stacks.append((name, m4 if core == "m4" else m7, exact[0] if exact else None))
     return [stack for stack in stacks if stack[1]]
+
+
+def _published(stacks: Tables) -> str:
+    """What others say of real boards, as cycles; not to be set beside ours."""
+    rows = []
+    for name, stack in stacks.items():
+        cycles = [stack[network] * stack["mhz"] * 1e3 for network in ("vww", "ic", "kws", "ad")]
+        rows.append([name, stack["core"], f"{stack['mhz']} MHz", *map(millions, cycles)])
+    text = (
+        "Published with MLPerf Tiny, as millions of cycles: milliseconds times the clock. Flash "
+        "wait states and caches are in\nthese figures and not in ours, so they only say where "
+        "others are among themselves.\n"
+    )
+    heading = ["stack", "core", "clock", "vww96", "resnet8", "kws", "ad01"]
+    return section("Published, on hardware", text, heading, rows)
 
 
 def _memory(measured: Measured, peers: Tables) -> str:
