@@ -51,7 +51,9 @@ def size_section(measured: Mapping[Key, Measurement], goals: dict[str, Any]) -> 
         "Bytes, zig, no records. Code is the whole program's, runtime and start-up included: "
         f"goal {code['size']:,} at `size`,\n{code['balanced']:,} at `balanced`, for the MLPerf "
         "networks. Constants, over the model's own parameters, too: goal "
-        f"{over['size']:.2f} and {over['balanced']:.2f}.\n**Bold** is above the goal.\n"
+        f"{over['size']:.2f} and {over['balanced']:.2f}.\nThe model's own are the constants of its "
+        "graph, weights and biases; without what comes with quantization, of which kernels\nkeep a "
+        "multiplier and a shift per channel, and tables. **Bold** is above the goal.\n"
     )
     heading = ["network", "target", "objective", "code", "constants", "over parameters", "M cycles"]
     return section("Size", text, heading, rows)

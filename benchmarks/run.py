@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 from benchmarks.budgets import lower_budgets  # noqa: E402
 from benchmarks.measure import (  # noqa: E402
     Case,
+    Measurement,
     Network,
     Refusal,
     find_networks,
@@ -33,6 +35,7 @@ from benchmarks.measure import (  # noqa: E402
 )
 from benchmarks.plots import HAVE_MATPLOTLIB, write_plots  # noqa: E402
 from benchmarks.report import read_goals, read_peers, write_report  # noqa: E402
+from benchmarks.report_layers import LAYERED  # noqa: E402
 from benchmarks.results import Result, merged, read_results, write_results  # noqa: E402
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -110,11 +113,21 @@ def measure_all(cases: Sequence[Case], jobs: int) -> None:
         }
         list(pool.map(measure_case, once.values()))
         for future in as_completed([pool.submit(measure_case, case) for case in cases]):
-            result = Result(commit, future.result())
+            result = Result(commit, shown(future.result()))
             kept = merged(kept, [result])
             write_results(kept)
             progress.console.print(_line(result), highlight=False)
             progress.advance(bar)
+
+
+def shown(outcome: Measurement | Refusal) -> Measurement | Refusal:
+    """The outcome, its kernels only where the page shows them: the file of results stays small."""
+    key = outcome.key
+    if isinstance(outcome, Refusal) or key.network.startswith("conv2d_"):
+        return outcome
+    if key.network in LAYERED and key.toolchain == "zig":
+        return outcome
+    return replace(outcome, layers=())
 
 
 def find_commit() -> str:

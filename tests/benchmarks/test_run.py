@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ import pytest
 from benchmarks.conv2d import LAYERS, write_layer
 from benchmarks.measure import Case, Key, Measurement, Network, has_records, measure_case
 from benchmarks.plots import HAVE_MATPLOTLIB, write_plots
-from benchmarks.run import choose_cases, parse_options
-from tests.benchmarks.made_up import PEERS, RESULTS
+from benchmarks.run import choose_cases, parse_options, shown
+from tests.benchmarks.made_up import MEASUREMENT, PEERS, REFUSAL, RESULTS
 
 NETWORKS = [Network("digits", Path("d")), Network("mlperf_ad01_int8", Path("a"))]
 
@@ -45,6 +46,14 @@ def test_shipped_records_are_used_where_there_are_any(monkeypatch: pytest.Monkey
         options = ("--targets", target, "--toolchains", "zig", "--objectives", "size")
         tuned = [key for key in _keys(monkeypatch, *options) if key.tuned]
         assert len(tuned) == (2 if has_records(target) else 0)
+
+
+def test_kernels_are_kept_where_the_page_shows_them() -> None:
+    assert shown(MEASUREMENT) == replace(MEASUREMENT, layers=())
+    for name in ("cifar10_cnn", "conv2d_conv1"):
+        known = replace(MEASUREMENT, key=Key(name, "cortex-m4"))
+        assert shown(known) == known
+    assert shown(REFUSAL) == REFUSAL
 
 
 @pytest.mark.skipif(not HAVE_MATPLOTLIB, reason="needs matplotlib")
