@@ -118,10 +118,11 @@ def _comparison(measured: Measured, peers: Tables, target: str) -> str:
     for name, peer in peers.items():
         ours = {o: measured.get(Key(name, target, "zig", o)) for o in ("cycles", "balanced")}
         base = ours["balanced"]
-        if name == "conv2d" or base is None:
+        others = peer_stacks(peer, core)
+        if base is None or not others:
             continue
         stacks = [(f"**utvm**, {o}", m.cycles, m.exact) for o, m in ours.items() if m is not None]
-        stacks += peer_stacks(peer, core)
+        stacks += others
         for stack, cycles, exact in sorted(stacks, key=lambda s: s[1]):
             cells = [name, stack, millions(cycles), ratio(cycles, base.cycles)]
             rows.append([*cells, {True: "yes", False: "no", None: "-"}[exact]])
@@ -140,7 +141,7 @@ def peer_stacks(peer: Tables, core: str) -> list[tuple[str, int, bool | None]]:
     stacks: list[tuple[str, int, bool | None]] = []
     for key, title in (("cmsis_nn", "CMSIS-NN"), ("reference", "TFLM reference")):
         cycles = peer.get(key, {}).get(f"{core}_cycles", 0)
-        stacks.append((title, cycles, None))
+        stacks.append((title, cycles, peer.get(key, {}).get("exact")))
     for name, m4, m7, *exact in peer.get("others", ()):
         stacks.append((name, m4 if core == "m4" else m7, exact[0] if exact else None))
     return [stack for stack in stacks if stack[1]]
