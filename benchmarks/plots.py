@@ -59,27 +59,36 @@ def _peers(measured: Measured, peers: dict[str, Any], target: str, path: Path) -
 
 
 def _roofline(measured: Measured, peers: dict[str, Any], path: Path) -> None:
-    """A group per network, a bar per target, a line at what each target's multiplier allows."""
+    """A panel for the cores with SMLAD, one for the others: their figures are far apart."""
     measurable = [n for n in peers if n.endswith("int8") or n == "cifar10_cnn"]
     names = [n for n in measurable if any(Key(n, target) in measured for target in ROOFLINE)]
-    series = {
-        target: [_per_mac(measured.get(Key(name, target))) for name in names] for target in ROOFLINE
-    }
-    series = {target: values for target, values in series.items() if any(values)}
-    if not series:
+    known = [t for t in ROOFLINE if any(Key(n, t) in measured for n in names)]
+    panels = [[t for t in known if ROOFLINE[t] < 1], [t for t in known if ROOFLINE[t] >= 1]]
+    panels = [targets for targets in panels if targets]
+    if not panels:
         return
-    figure, (axis,) = _figure(1, 7.2, 3.6)
-    for i, (target, values) in enumerate(series.items()):
-        at = [k + (i - (len(series) - 1) / 2) * 0.8 / len(series) for k in range(len(names))]
-        bars = axis.bar(at, values, 0.8 / len(series), color=PALETTE[i], label=target)
-        axis.bar_label(bars, [f"{v:.2f}" if v else "" for v in values], fontsize=6)
-        half = 0.4 / len(series)
-        limit = ROOFLINE[target]
-        axis.hlines([limit] * len(at), [x - half for x in at], [x + half for x in at], color=LIMIT)
-    axis.set_xticks(range(len(names)), names, fontsize=8)
-    axis.set_title("cycles per MAC, balanced; red: what the multiplier allows", fontsize=9)
-    axis.legend(fontsize=7)
+    figure, axes = _figure(len(panels), 7.2, 2.8 * len(panels))
+    for axis, targets in zip(axes, panels, strict=True):
+        for i, target in enumerate(targets):
+            values = [_per_mac(measured.get(Key(name, target))) for name in names]
+            _group(axis, i, len(targets), values, target, ROOFLINE[target])
+        axis.set_xticks(range(len(names)), names, fontsize=8)
+        title = "cycles per MAC, balanced; red: what the multiplier allows"
+        axis.set_title(title, fontsize=9, loc="left")
+        axis.legend(fontsize=7)
     _save(figure, path)
+
+
+def _group(
+    axis: Any, i: int, count: int, values: Sequence[float], label: str, limit: float
+) -> None:
+    """The ``i``-th of ``count`` bars side by side at every place, each with a line at ``limit``."""
+    width = 0.8 / count
+    at = [k + (i - (count - 1) / 2) * width for k in range(len(values))]
+    bars = axis.bar(at, values, width, color=PALETTE[i], label=label)
+    axis.bar_label(bars, [f"{v:.2f}" if v else "" for v in values], fontsize=7)
+    half = width / 2
+    axis.hlines([limit] * len(at), [x - half for x in at], [x + half for x in at], color=LIMIT)
 
 
 def _layers(measured: Measured, path: Path) -> None:
