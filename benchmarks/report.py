@@ -101,8 +101,11 @@ def _missing(measured: Measured, refused: Sequence[Refusal]) -> str:
                 which = "all" if not here else ", ".join(absent)
                 rows.append([target, toolchain, str(len(absent)), which])
     tuned = sorted({key.target for key in measured if key.tuned})
+    others = sorted({f"{k.target} {k.toolchain}" for k in measured if k.objective != "balanced"})
     text = (
-        "Of the networks below, at `balanced` and without records. With records were measured: "
+        "Of the networks below, at `balanced` and without records. The other objectives were "
+        f"measured on: {', '.join(others) or 'none'}.\n"
+        "With records were measured: "
         f"{', '.join(tuned) or 'none'}.\n"
     )
     heading = ["target", "toolchain", "networks", "which"]
