@@ -11,341 +11,339 @@
  *     in one stream. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
-    const int16_t *restrict x __attribute__((unused)),
-    const int32_t *restrict w __attribute__((unused)),
-    const int8_t *restrict in0 __attribute__((unused)),
-    int8_t *restrict out __attribute__((unused)),
+    const int16_t *x __attribute__((unused)),
+    const int32_t *w __attribute__((unused)),
+    const int8_t *in0 __attribute__((unused)),
+    int8_t *out __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-      "  sub sp, sp, #28\n"
+      "  sub sp, sp, #24\n"
       "  str r2, [sp, #4]\n"                 /* in0 on the stack */
       "  str r3, [sp, #8]\n"                 /* out on the stack */
-      "  add r2, r1, #144\n"                 /* w end <- w */
-      "  str r2, [sp, #12]\n"                /* w end on the stack */
-      "  str r0, [sp, #24]\n"                /* x on the stack */
-      "  ldr r2, [sp, #64]\n"                /* count */
-      "  mov r3, #48\n"
-      "  mla r0, r2, r3, r0\n"               /* x end <- count, x */
+      "  str r1, [sp, #20]\n"                /* w on the stack */
+      "  adds r1, r1, #144\n"                /* w end <- w */
+      "  str r1, [sp, #12]\n"                /* w end on the stack */
+      "  str r0, [sp, #16]\n"                /* x on the stack */
+      "  ldr r1, [sp, #60]\n"                /* count */
+      "  movs r2, #48\n"
+      "  mla r0, r1, r2, r0\n"               /* x end <- count, x */
       "  str r0, [sp]\n"                     /* x end on the stack */
-      "  mov r0, #0\n"
-      "  cmp r0, r2\n"                       /* count */
+      "  movs r0, #0\n"
+      "  cmp r0, r1\n"                       /* count */
       "  bge .Ltvmgen_residual_conv2x4_36_int8_1\n"
       ".Ltvmgen_residual_conv2x4_36_int8_2:\n"           /* for pair */
-      "  ldr r0, [r1], #16\n"                /* acc_1_0, w */
-      "  ldr r2, [r1, #-12]\n"               /* acc_1_1 <- w */
-      "  ldr r3, [r1, #-8]\n"                /* acc_1_2 <- w */
-      "  ldr r4, [r1, #-4]\n"                /* acc_1_3 <- w */
-      "  mov r5, r0\n"                       /* acc_0_0 <- acc_1_0 */
-      "  mov r6, r2\n"                       /* acc_0_1 <- acc_1_1 */
-      "  mov r7, r3\n"                       /* acc_0_2 <- acc_1_2 */
-      "  mov r8, r4\n"                       /* acc_0_3 <- acc_1_3 */
+      "  ldr r0, [sp, #20]\n"                /* w on the stack */
+      "  ldr r8, [r0]\n"                     /* acc_1_0 <- w */
+      "  ldr r9, [r0, #4]\n"                 /* acc_1_1 <- w */
+      "  ldr r10, [r0, #8]\n"                /* acc_1_2 <- w */
+      "  ldr r11, [r0, #12]\n"               /* acc_1_3 <- w */
+      "  mov r12, r8\n"                      /* acc_0_0 <- acc_1_0 */
+      "  mov lr, r9\n"                       /* acc_0_1 <- acc_1_1 */
+      "  mov r7, r10\n"                      /* acc_0_2 <- acc_1_2 */
+      "  mov r6, r11\n"                      /* acc_0_3 <- acc_1_3 */
+      "  adds r0, r0, #16\n"                 /* w */
+      "  str r0, [sp, #20]\n"                /* w on the stack */
       ".Ltvmgen_residual_conv2x4_36_int8_4:\n"           /* for k */
-      "  ldr r9, [sp, #24]\n"                /* x on the stack */
-      "  ldr r10, [r1], #64\n"               /* w01_0, w */
-      "  ldr r11, [r9]\n"                    /* x0_0 <- x */
-      "  ldr r12, [r9, #24]\n"               /* x1_0 <- x */
-      "  sxtb16 lr, r10\n"                   /* w0_0 <- w01_0 */
-      "  smlad r5, r11, lr, r5\n"            /* acc_0_0 <- x0_0, w0_0 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_0, w0_0 */
-      "  sxtb16 r10, r10, ror #8\n"          /* w1_0 <- w01_0 */
-      "  smlad r6, r11, r10, r6\n"           /* acc_0_1 <- x0_0, w1_0 */
-      "  smlad r2, r12, r10, r2\n"           /* acc_1_1 <- x1_0, w1_0 */
-      "  ldr r10, [r1, #-60]\n"              /* w23_0 <- w */
-      "  sxtb16 lr, r10\n"                   /* w2_0 <- w23_0 */
-      "  smlad r7, r11, lr, r7\n"            /* acc_0_2 <- x0_0, w2_0 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_0, w2_0 */
-      "  sxtb16 r10, r10, ror #8\n"          /* w3_0 <- w23_0 */
-      "  smlad r8, r11, r10, r8\n"           /* acc_0_3 <- x0_0, w3_0 */
-      "  smlad r4, r12, r10, r4\n"           /* acc_1_3 <- x1_0, w3_0 */
-      "  ldr r10, [r9, #4]\n"                /* x0_1 <- x */
-      "  ldr r11, [r1, #-56]\n"              /* w01_1 <- w */
-      "  ldr r12, [r9, #28]\n"               /* x1_1 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_1 <- w01_1 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_1, w0_1 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_1, w0_1 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_1 <- w01_1 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_1, w1_1 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_1, w1_1 */
-      "  ldr r11, [r1, #-52]\n"              /* w23_1 <- w */
-      "  sxtb16 lr, r11\n"                   /* w2_1 <- w23_1 */
-      "  smlad r7, r10, lr, r7\n"            /* acc_0_2 <- x0_1, w2_1 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_1, w2_1 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w3_1 <- w23_1 */
-      "  smlad r8, r10, r11, r8\n"           /* acc_0_3 <- x0_1, w3_1 */
-      "  smlad r4, r12, r11, r4\n"           /* acc_1_3 <- x1_1, w3_1 */
-      "  ldr r10, [r9, #8]\n"                /* x0_2 <- x */
-      "  ldr r11, [r1, #-48]\n"              /* w01_2 <- w */
-      "  ldr r12, [r9, #32]\n"               /* x1_2 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_2 <- w01_2 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_2, w0_2 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_2, w0_2 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_2 <- w01_2 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_2, w1_2 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_2, w1_2 */
-      "  ldr r11, [r1, #-44]\n"              /* w23_2 <- w */
-      "  sxtb16 lr, r11\n"                   /* w2_2 <- w23_2 */
-      "  smlad r7, r10, lr, r7\n"            /* acc_0_2 <- x0_2, w2_2 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_2, w2_2 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w3_2 <- w23_2 */
-      "  smlad r8, r10, r11, r8\n"           /* acc_0_3 <- x0_2, w3_2 */
-      "  smlad r4, r12, r11, r4\n"           /* acc_1_3 <- x1_2, w3_2 */
-      "  ldr r10, [r9, #12]\n"               /* x0_3 <- x */
-      "  ldr r11, [r1, #-40]\n"              /* w01_3 <- w */
-      "  ldr r12, [r9, #36]\n"               /* x1_3 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_3 <- w01_3 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_3, w0_3 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_3, w0_3 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_3 <- w01_3 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_3, w1_3 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_3, w1_3 */
-      "  ldr r11, [r1, #-36]\n"              /* w23_3 <- w */
-      "  sxtb16 lr, r11\n"                   /* w2_3 <- w23_3 */
-      "  smlad r7, r10, lr, r7\n"            /* acc_0_2 <- x0_3, w2_3 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_3, w2_3 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w3_3 <- w23_3 */
-      "  smlad r8, r10, r11, r8\n"           /* acc_0_3 <- x0_3, w3_3 */
-      "  smlad r4, r12, r11, r4\n"           /* acc_1_3 <- x1_3, w3_3 */
-      "  ldr r10, [r9, #16]\n"               /* x0_4 <- x */
-      "  ldr r11, [r1, #-32]\n"              /* w01_4 <- w */
-      "  ldr r12, [r9, #40]\n"               /* x1_4 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_4 <- w01_4 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_4, w0_4 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_4, w0_4 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_4 <- w01_4 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_4, w1_4 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_4, w1_4 */
-      "  ldr r11, [r1, #-28]\n"              /* w23_4 <- w */
-      "  sxtb16 lr, r11\n"                   /* w2_4 <- w23_4 */
-      "  smlad r7, r10, lr, r7\n"            /* acc_0_2 <- x0_4, w2_4 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_4, w2_4 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w3_4 <- w23_4 */
-      "  smlad r8, r10, r11, r8\n"           /* acc_0_3 <- x0_4, w3_4 */
-      "  smlad r4, r12, r11, r4\n"           /* acc_1_3 <- x1_4, w3_4 */
-      "  ldr r10, [r9, #20]\n"               /* x0_5 <- x */
-      "  ldr r11, [r1, #-24]\n"              /* w01_5 <- w */
-      "  ldr r12, [r9, #44]\n"               /* x1_5 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_5 <- w01_5 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_5, w0_5 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_5, w0_5 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_5 <- w01_5 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_5, w1_5 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_5, w1_5 */
-      "  ldr r11, [r1, #-20]\n"              /* w23_5 <- w */
-      "  sxtb16 lr, r11\n"                   /* w2_5 <- w23_5 */
-      "  smlad r7, r10, lr, r7\n"            /* acc_0_2 <- x0_5, w2_5 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_5, w2_5 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w3_5 <- w23_5 */
-      "  smlad r8, r10, r11, r8\n"           /* acc_0_3 <- x0_5, w3_5 */
-      "  smlad r4, r12, r11, r4\n"           /* acc_1_3 <- x1_5, w3_5 */
-      "  ldr r10, [r9, #24]\n"               /* x0_6 <- x */
-      "  ldr r11, [r1, #-16]\n"              /* w01_6 <- w */
-      "  ldr r12, [r9, #48]\n"               /* x1_6 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_6 <- w01_6 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_6, w0_6 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_6, w0_6 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_6 <- w01_6 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_6, w1_6 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_6, w1_6 */
-      "  ldr r11, [r1, #-12]\n"              /* w23_6 <- w */
-      "  sxtb16 lr, r11\n"                   /* w2_6 <- w23_6 */
-      "  smlad r7, r10, lr, r7\n"            /* acc_0_2 <- x0_6, w2_6 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_6, w2_6 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w3_6 <- w23_6 */
-      "  smlad r8, r10, r11, r8\n"           /* acc_0_3 <- x0_6, w3_6 */
-      "  smlad r4, r12, r11, r4\n"           /* acc_1_3 <- x1_6, w3_6 */
-      "  ldr r10, [r9, #28]\n"               /* x0_7 <- x */
-      "  ldr r11, [r1, #-8]\n"               /* w01_7 <- w */
-      "  ldr r12, [r9, #52]\n"               /* x1_7 <- x */
-      "  sxtb16 lr, r11\n"                   /* w0_7 <- w01_7 */
-      "  smlad r5, r10, lr, r5\n"            /* acc_0_0 <- x0_7, w0_7 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_7, w0_7 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_7 <- w01_7 */
-      "  smlad r6, r10, r11, r6\n"           /* acc_0_1 <- x0_7, w1_7 */
-      "  smlad r2, r12, r11, r2\n"           /* acc_1_1 <- x1_7, w1_7 */
-      "  add r9, r9, #32\n"                  /* x */
-      "  str r9, [sp, #24]\n"                /* x on the stack */
-      "  ldr r9, [r1, #-4]\n"                /* w23_7 <- w */
-      "  ldr r11, [sp, #12]\n"               /* w end on the stack */
-      "  cmp r1, r11\n"                      /* w, w end */
-      "  sxtb16 r11, r9\n"                   /* w2_7 <- w23_7 */
-      "  smlad r7, r10, r11, r7\n"           /* acc_0_2 <- x0_7, w2_7 */
-      "  smlad r3, r12, r11, r3\n"           /* acc_1_2 <- x1_7, w2_7 */
-      "  sxtb16 r9, r9, ror #8\n"            /* w3_7 <- w23_7 */
-      "  smlad r8, r10, r9, r8\n"            /* acc_0_3 <- x0_7, w3_7 */
-      "  smlad r4, r12, r9, r4\n"            /* acc_1_3 <- x1_7, w3_7 */
+      "  ldr r0, [sp, #16]\n"                /* x on the stack */
+      "  ldr r1, [sp, #20]\n"                /* w on the stack */
+      "  ldr r2, [r0]\n"                     /* x0_0 <- x */
+      "  ldr r3, [r1]\n"                     /* w01_0 <- w */
+      "  ldr r4, [r0, #24]\n"                /* x1_0 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_0 <- w01_0 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_0, w0_0 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_0, w0_0 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_0 <- w01_0 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_0, w1_0 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_0, w1_0 */
+      "  ldr r3, [r1, #4]\n"                 /* w23_0 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_0 <- w23_0 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_0, w2_0 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_0, w2_0 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_0 <- w23_0 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_0, w3_0 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_0, w3_0 */
+      "  ldr r2, [r0, #4]\n"                 /* x0_1 <- x */
+      "  ldr r3, [r1, #8]\n"                 /* w01_1 <- w */
+      "  ldr r4, [r0, #28]\n"                /* x1_1 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_1 <- w01_1 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_1, w0_1 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_1, w0_1 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_1 <- w01_1 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_1, w1_1 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_1, w1_1 */
+      "  ldr r3, [r1, #12]\n"                /* w23_1 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_1 <- w23_1 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_1, w2_1 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_1, w2_1 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_1 <- w23_1 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_1, w3_1 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_1, w3_1 */
+      "  ldr r2, [r0, #8]\n"                 /* x0_2 <- x */
+      "  ldr r3, [r1, #16]\n"                /* w01_2 <- w */
+      "  ldr r4, [r0, #32]\n"                /* x1_2 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_2 <- w01_2 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_2, w0_2 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_2, w0_2 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_2 <- w01_2 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_2, w1_2 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_2, w1_2 */
+      "  ldr r3, [r1, #20]\n"                /* w23_2 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_2 <- w23_2 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_2, w2_2 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_2, w2_2 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_2 <- w23_2 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_2, w3_2 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_2, w3_2 */
+      "  ldr r2, [r0, #12]\n"                /* x0_3 <- x */
+      "  ldr r3, [r1, #24]\n"                /* w01_3 <- w */
+      "  ldr r4, [r0, #36]\n"                /* x1_3 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_3 <- w01_3 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_3, w0_3 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_3, w0_3 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_3 <- w01_3 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_3, w1_3 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_3, w1_3 */
+      "  ldr r3, [r1, #28]\n"                /* w23_3 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_3 <- w23_3 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_3, w2_3 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_3, w2_3 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_3 <- w23_3 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_3, w3_3 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_3, w3_3 */
+      "  ldr r2, [r0, #16]\n"                /* x0_4 <- x */
+      "  ldr r3, [r1, #32]\n"                /* w01_4 <- w */
+      "  ldr r4, [r0, #40]\n"                /* x1_4 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_4 <- w01_4 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_4, w0_4 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_4, w0_4 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_4 <- w01_4 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_4, w1_4 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_4, w1_4 */
+      "  ldr r3, [r1, #36]\n"                /* w23_4 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_4 <- w23_4 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_4, w2_4 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_4, w2_4 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_4 <- w23_4 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_4, w3_4 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_4, w3_4 */
+      "  ldr r2, [r0, #20]\n"                /* x0_5 <- x */
+      "  ldr r3, [r1, #40]\n"                /* w01_5 <- w */
+      "  ldr r4, [r0, #44]\n"                /* x1_5 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_5 <- w01_5 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_5, w0_5 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_5, w0_5 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_5 <- w01_5 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_5, w1_5 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_5, w1_5 */
+      "  ldr r3, [r1, #44]\n"                /* w23_5 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_5 <- w23_5 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_5, w2_5 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_5, w2_5 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_5 <- w23_5 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_5, w3_5 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_5, w3_5 */
+      "  ldr r2, [r0, #24]\n"                /* x0_6 <- x */
+      "  ldr r3, [r1, #48]\n"                /* w01_6 <- w */
+      "  ldr r4, [r0, #48]\n"                /* x1_6 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_6 <- w01_6 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_6, w0_6 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_6, w0_6 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_6 <- w01_6 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_6, w1_6 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_6, w1_6 */
+      "  ldr r3, [r1, #52]\n"                /* w23_6 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_6 <- w23_6 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_6, w2_6 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_6, w2_6 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_6 <- w23_6 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_6, w3_6 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_6, w3_6 */
+      "  ldr r2, [r0, #28]\n"                /* x0_7 <- x */
+      "  ldr r3, [r1, #56]\n"                /* w01_7 <- w */
+      "  ldr r4, [r0, #52]\n"                /* x1_7 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_7 <- w01_7 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_7, w0_7 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_7, w0_7 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_7 <- w01_7 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_7, w1_7 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_7, w1_7 */
+      "  adds r0, r0, #32\n"                 /* x */
+      "  str r0, [sp, #16]\n"                /* x on the stack */
+      "  ldr r0, [r1, #60]\n"                /* w23_7 <- w */
+      "  ldr r3, [sp, #12]\n"                /* w end on the stack */
+      "  sxtb16 r5, r0\n"                    /* w2_7 <- w23_7 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_7, w2_7 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_7, w2_7 */
+      "  sxtb16 r5, r0, ror #8\n"            /* w3_7 <- w23_7 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_7, w3_7 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_7, w3_7 */
+      "  adds r1, r1, #64\n"                 /* w */
+      "  cmp r1, r3\n"                       /* w, w end */
+      "  str r1, [sp, #20]\n"                /* w on the stack */
       "  bne .Ltvmgen_residual_conv2x4_36_int8_4\n"
-      "  ldr r9, [r1], #-144\n"              /* w01_16, w */
-      "  ldr r10, [sp, #24]\n"               /* x on the stack */
-      "  ldr r11, [r10]\n"                   /* x0_16 <- x */
-      "  ldr r12, [r10, #24]\n"              /* x1_16 <- x */
-      "  sxtb16 lr, r9\n"                    /* w0_16 <- w01_16 */
-      "  smlad r5, r11, lr, r5\n"            /* acc_0_0 <- x0_16, w0_16 */
-      "  smlad r0, r12, lr, r0\n"            /* acc_1_0 <- x1_16, w0_16 */
-      "  sxtb16 r9, r9, ror #8\n"            /* w1_16 <- w01_16 */
-      "  smlad r6, r11, r9, r6\n"            /* acc_0_1 <- x0_16, w1_16 */
-      "  smlad r2, r12, r9, r2\n"            /* acc_1_1 <- x1_16, w1_16 */
-      "  ldr r9, [r1, #148]\n"               /* w23_16 <- w */
-      "  sxtb16 lr, r9\n"                    /* w2_16 <- w23_16 */
-      "  smlad r7, r11, lr, r7\n"            /* acc_0_2 <- x0_16, w2_16 */
-      "  smlad r3, r12, lr, r3\n"            /* acc_1_2 <- x1_16, w2_16 */
-      "  sxtb16 r9, r9, ror #8\n"            /* w3_16 <- w23_16 */
-      "  smlad r8, r11, r9, r8\n"            /* acc_0_3 <- x0_16, w3_16 */
-      "  smlad r4, r12, r9, r4\n"            /* acc_1_3 <- x1_16, w3_16 */
-      "  ldr r9, [r10, #4]\n"                /* x0_17 <- x */
-      "  ldr r11, [r1, #152]\n"              /* w01_17 <- w */
-      "  ldr r10, [r10, #28]\n"              /* x1_17 <- x */
-      "  ldr r12, [r1, #156]\n"              /* w23_17 <- w */
-      "  sxtb16 lr, r11\n"                   /* w0_17 <- w01_17 */
-      "  smlad r5, r9, lr, r5\n"             /* acc_0_0 <- x0_17, w0_17 */
-      "  smlad r0, r10, lr, r0\n"            /* acc_1_0 <- x1_17, w0_17 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w1_17 <- w01_17 */
-      "  smlad r6, r9, r11, r6\n"            /* acc_0_1 <- x0_17, w1_17 */
-      "  smlad r2, r10, r11, r2\n"           /* acc_1_1 <- x1_17, w1_17 */
-      "  sxtb16 r11, r12\n"                  /* w2_17 <- w23_17 */
-      "  smlad r7, r9, r11, r7\n"            /* acc_0_2 <- x0_17, w2_17 */
-      "  smlad r3, r10, r11, r3\n"           /* acc_1_2 <- x1_17, w2_17 */
-      "  sxtb16 r11, r12, ror #8\n"          /* w3_17 <- w23_17 */
-      "  smlad r8, r9, r11, r8\n"            /* acc_0_3 <- x0_17, w3_17 */
-      "  smlad r4, r10, r11, r4\n"           /* acc_1_3 <- x1_17, w3_17 */
-      "  movw r9, #17493\n"
-      "  movt r9, #17476\n"
-      "  mov r10, #88\n"
-      "  smmla r5, r5, r9, r10\n"            /* acc_0_0 */
-      "  asr r5, r5, #4\n"                   /* v1_0_0 */
-      "  cmp r5, #5\n"                       /* v1_0_0 */
+      "  ldr r0, [sp, #20]\n"                /* w on the stack */
+      "  ldr r1, [sp, #16]\n"                /* x on the stack */
+      "  ldr r2, [r1]\n"                     /* x0_16 <- x */
+      "  ldr r3, [r0]\n"                     /* w01_16 <- w */
+      "  ldr r4, [r1, #24]\n"                /* x1_16 <- x */
+      "  sxtb16 r5, r3\n"                    /* w0_16 <- w01_16 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_16, w0_16 */
+      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_16, w0_16 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_16 <- w01_16 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_16, w1_16 */
+      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_16, w1_16 */
+      "  ldr r3, [r0, #4]\n"                 /* w23_16 <- w */
+      "  sxtb16 r5, r3\n"                    /* w2_16 <- w23_16 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_16, w2_16 */
+      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_16, w2_16 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w3_16 <- w23_16 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_16, w3_16 */
+      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_16, w3_16 */
+      "  ldr r2, [r1, #4]\n"                 /* x0_17 <- x */
+      "  ldr r3, [r0, #8]\n"                 /* w01_17 <- w */
+      "  ldr r1, [r1, #28]\n"                /* x1_17 <- x */
+      "  ldr r4, [r0, #12]\n"                /* w23_17 <- w */
+      "  sxtb16 r5, r3\n"                    /* w0_17 <- w01_17 */
+      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_17, w0_17 */
+      "  smlad r8, r1, r5, r8\n"             /* acc_1_0 <- x1_17, w0_17 */
+      "  sxtb16 r5, r3, ror #8\n"            /* w1_17 <- w01_17 */
+      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_17, w1_17 */
+      "  smlad r9, r1, r5, r9\n"             /* acc_1_1 <- x1_17, w1_17 */
+      "  sxtb16 r5, r4\n"                    /* w2_17 <- w23_17 */
+      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_17, w2_17 */
+      "  smlad r10, r1, r5, r10\n"           /* acc_1_2 <- x1_17, w2_17 */
+      "  sxtb16 r5, r4, ror #8\n"            /* w3_17 <- w23_17 */
+      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_17, w3_17 */
+      "  smlad r11, r1, r5, r11\n"           /* acc_1_3 <- x1_17, w3_17 */
+      "  movw r5, #17493\n"
+      "  movt r5, #17476\n"
+      "  movs r4, #88\n"
+      "  smmla r1, r12, r5, r4\n"            /* acc_0_0 */
+      "  asrs r1, r1, #4\n"                  /* v1_0_0 */
+      "  cmp r1, #5\n"                       /* v1_0_0 */
       "  it lt\n"
-      "  movlt r5, #5\n"                     /* v1_0_0 */
-      "  cmp r5, #127\n"                     /* v1_0_0 */
+      "  movlt r1, #5\n"                     /* v1_0_0 */
+      "  cmp r1, #127\n"                     /* v1_0_0 */
       "  it gt\n"
-      "  movgt r5, #127\n"                   /* v1_0_0 */
-      "  smmla r6, r6, r9, r10\n"            /* acc_0_1 */
-      "  asr r6, r6, #4\n"                   /* v1_0_1 */
-      "  cmp r6, #5\n"                       /* v1_0_1 */
+      "  movgt r1, #127\n"                   /* v1_0_0 */
+      "  smmla r2, lr, r5, r4\n"             /* acc_0_1 */
+      "  asrs r2, r2, #4\n"                  /* v1_0_1 */
+      "  cmp r2, #5\n"                       /* v1_0_1 */
       "  it lt\n"
-      "  movlt r6, #5\n"                     /* v1_0_1 */
-      "  cmp r6, #127\n"                     /* v1_0_1 */
+      "  movlt r2, #5\n"                     /* v1_0_1 */
+      "  cmp r2, #127\n"                     /* v1_0_1 */
       "  it gt\n"
-      "  movgt r6, #127\n"                   /* v1_0_1 */
-      "  smmla r7, r7, r9, r10\n"            /* acc_0_2 */
-      "  asr r7, r7, #4\n"                   /* v1_0_2 */
-      "  cmp r7, #5\n"                       /* v1_0_2 */
+      "  movgt r2, #127\n"                   /* v1_0_1 */
+      "  smmla r3, r7, r5, r4\n"             /* acc_0_2 */
+      "  asrs r3, r3, #4\n"                  /* v1_0_2 */
+      "  cmp r3, #5\n"                       /* v1_0_2 */
       "  it lt\n"
-      "  movlt r7, #5\n"                     /* v1_0_2 */
-      "  cmp r7, #127\n"                     /* v1_0_2 */
+      "  movlt r3, #5\n"                     /* v1_0_2 */
+      "  cmp r3, #127\n"                     /* v1_0_2 */
       "  it gt\n"
-      "  movgt r7, #127\n"                   /* v1_0_2 */
-      "  smmla r8, r8, r9, r10\n"            /* acc_0_3 */
-      "  asr r8, r8, #4\n"                   /* v1_0_3 */
-      "  cmp r8, #5\n"                       /* v1_0_3 */
+      "  movgt r3, #127\n"                   /* v1_0_2 */
+      "  smmla r6, r6, r5, r4\n"             /* acc_0_3 */
+      "  asrs r6, r6, #4\n"                  /* v1_0_3 */
+      "  cmp r6, #5\n"                       /* v1_0_3 */
       "  it lt\n"
-      "  movlt r8, #5\n"                     /* v1_0_3 */
-      "  cmp r8, #127\n"                     /* v1_0_3 */
+      "  movlt r6, #5\n"                     /* v1_0_3 */
+      "  cmp r6, #127\n"                     /* v1_0_3 */
       "  it gt\n"
-      "  movgt r8, #127\n"                   /* v1_0_3 */
-      "  smmla r0, r0, r9, r10\n"            /* acc_1_0 */
-      "  asr r0, r0, #4\n"                   /* v1_1_0 */
-      "  cmp r0, #5\n"                       /* v1_1_0 */
+      "  movgt r6, #127\n"                   /* v1_0_3 */
+      "  smmla r7, r8, r5, r4\n"             /* acc_1_0 */
+      "  asrs r7, r7, #4\n"                  /* v1_1_0 */
+      "  cmp r7, #5\n"                       /* v1_1_0 */
       "  it lt\n"
-      "  movlt r0, #5\n"                     /* v1_1_0 */
-      "  cmp r0, #127\n"                     /* v1_1_0 */
+      "  movlt r7, #5\n"                     /* v1_1_0 */
+      "  cmp r7, #127\n"                     /* v1_1_0 */
       "  it gt\n"
-      "  movgt r0, #127\n"                   /* v1_1_0 */
-      "  smmla r2, r2, r9, r10\n"            /* acc_1_1 */
-      "  asr r2, r2, #4\n"                   /* v1_1_1 */
-      "  cmp r2, #5\n"                       /* v1_1_1 */
+      "  movgt r7, #127\n"                   /* v1_1_0 */
+      "  smmla r8, r9, r5, r4\n"             /* acc_1_1 */
+      "  asr r8, r8, #4\n"                   /* v1_1_1 */
+      "  cmp r8, #5\n"                       /* v1_1_1 */
       "  it lt\n"
-      "  movlt r2, #5\n"                     /* v1_1_1 */
-      "  cmp r2, #127\n"                     /* v1_1_1 */
+      "  movlt r8, #5\n"                     /* v1_1_1 */
+      "  cmp r8, #127\n"                     /* v1_1_1 */
       "  it gt\n"
-      "  movgt r2, #127\n"                   /* v1_1_1 */
-      "  smmla r3, r3, r9, r10\n"            /* acc_1_2 */
-      "  smmla r4, r4, r9, r10\n"            /* acc_1_3 */
-      "  ldr r9, [sp, #4]\n"                 /* in0 on the stack */
-      "  ldrsb r10, [r9]\n"                  /* in0 */
-      "  movw r11, #56174\n"
-      "  movt r11, #22\n"
-      "  asr r3, r3, #4\n"                   /* v1_1_2 */
-      "  cmp r3, #5\n"                       /* v1_1_2 */
+      "  movgt r8, #127\n"                   /* v1_1_1 */
+      "  smmla r9, r10, r5, r4\n"            /* acc_1_2 */
+      "  smmla r4, r11, r5, r4\n"            /* acc_1_3 */
+      "  ldr r10, [sp, #4]\n"                /* in0 on the stack */
+      "  ldr r5, [sp, #8]\n"                 /* out on the stack */
+      "  movw r11, #28087\n"
+      "  movt r11, #27\n"
+      "  asr r9, r9, #4\n"                   /* v1_1_2 */
+      "  cmp r9, #5\n"                       /* v1_1_2 */
       "  it lt\n"
-      "  movlt r3, #5\n"                     /* v1_1_2 */
-      "  cmp r3, #127\n"                     /* v1_1_2 */
+      "  movlt r9, #5\n"                     /* v1_1_2 */
+      "  cmp r9, #127\n"                     /* v1_1_2 */
       "  it gt\n"
-      "  movgt r3, #127\n"                   /* v1_1_2 */
-      "  asr r4, r4, #4\n"                   /* v1_1_3 */
+      "  movgt r9, #127\n"                   /* v1_1_2 */
+      "  asrs r4, r4, #4\n"                  /* v1_1_3 */
       "  cmp r4, #5\n"                       /* v1_1_3 */
       "  it lt\n"
       "  movlt r4, #5\n"                     /* v1_1_3 */
       "  cmp r4, #127\n"                     /* v1_1_3 */
       "  it gt\n"
       "  movgt r4, #127\n"                   /* v1_1_3 */
-      "  mov r12, #7077888\n"
-      "  mla r10, r10, r11, r12\n"
-      "  str r10, [sp, #20]\n"               /*  on the stack */
-      "  movw r10, #28087\n"
-      "  movt r10, #27\n"
-      "  ldr lr, [sp, #20]\n"                /*  on the stack */
-      "  mla r5, r5, r10, lr\n"              /* v1_0_0 */
-      "  asr r5, r5, #21\n"                  /* v2_0_0 */
-      "  str r5, [sp, #16]\n"                /* v2_0_0 on the stack */
-      "  ldr r5, [sp, #8]\n"                 /* out on the stack */
-      "  ldr lr, [sp, #16]\n"                /* v2_0_0 on the stack */
-      "  ssat lr, #8, lr\n"                  /* v2_0_0 */
-      "  strb lr, [r5]\n"                    /* out */
-      "  ldrsb lr, [r9, #1]\n"               /* in0 */
-      "  mla lr, lr, r11, r12\n"
-      "  mla r6, r6, r10, lr\n"              /* v1_0_1 */
-      "  asr r6, r6, #21\n"                  /* v2_0_1 */
-      "  ssat r6, #8, r6\n"                  /* v2_0_1 */
-      "  strb r6, [r5, #1]\n"                /* out */
-      "  ldrsb r6, [r9, #2]\n"               /* in0 */
-      "  mla r6, r6, r11, r12\n"
-      "  mla r6, r7, r10, r6\n"              /* v1_0_2 */
-      "  asr r6, r6, #21\n"                  /* v2_0_2 */
-      "  ssat r6, #8, r6\n"                  /* v2_0_2 */
-      "  strb r6, [r5, #2]\n"                /* out */
-      "  ldrsb r6, [r9, #3]\n"               /* in0 */
-      "  ldrsb r7, [r9, #4]\n"               /* in0 */
-      "  mla r6, r6, r11, r12\n"
-      "  mla r6, r8, r10, r6\n"              /* v1_0_3 */
-      "  asr r6, r6, #21\n"                  /* v2_0_3 */
-      "  ssat r6, #8, r6\n"                  /* v2_0_3 */
-      "  strb r6, [r5, #3]\n"                /* out */
-      "  mla r6, r7, r11, r12\n"
-      "  mla r0, r0, r10, r6\n"              /* v1_1_0 */
-      "  ldrsb r6, [r9, #5]\n"               /* in0 */
-      "  ldrsb r7, [r9, #6]\n"               /* in0 */
-      "  ldrsb r8, [r9, #7]\n"               /* in0 */
-      "  asr r0, r0, #21\n"                  /* v2_1_0 */
-      "  ssat r0, #8, r0\n"                  /* v2_1_0 */
-      "  strb r0, [r5, #4]\n"                /* out */
-      "  mla r0, r6, r11, r12\n"
-      "  mla r0, r2, r10, r0\n"              /* v1_1_1 */
-      "  asr r0, r0, #21\n"                  /* v2_1_1 */
-      "  ssat r0, #8, r0\n"                  /* v2_1_1 */
-      "  strb r0, [r5, #5]\n"                /* out */
-      "  ldr r0, [sp, #24]\n"                /* x on the stack */
-      "  ldr r2, [sp]\n"                     /* x end on the stack */
-      "  mla r6, r7, r11, r12\n"
-      "  mla r7, r8, r11, r12\n"
-      "  mla r3, r3, r10, r6\n"              /* v1_1_2 */
-      "  mla r4, r4, r10, r7\n"              /* v1_1_3 */
-      "  asr r3, r3, #21\n"                  /* v2_1_2 */
-      "  ssat r3, #8, r3\n"                  /* v2_1_2 */
-      "  strb r3, [r5, #6]\n"                /* out */
-      "  asr r3, r4, #21\n"                  /* v2_1_3 */
-      "  ssat r3, #8, r3\n"                  /* v2_1_3 */
-      "  strb r3, [r5, #7]\n"                /* out */
-      "  sub r0, r0, #16\n"                  /* x */
-      "  cmp r0, r2\n"                       /* x, x end */
-      "  str r0, [sp, #24]\n"                /* x on the stack */
-      "  add r9, r9, #8\n"                   /* in0 */
-      "  str r9, [sp, #4]\n"                 /* in0 on the stack */
+      "  subs r0, r0, #144\n"                /* w */
+      "  str r0, [sp, #20]\n"                /* w on the stack */
+      "  ldrsb r12, [r10]\n"                 /* in0 */
+      "  movw lr, #56174\n"
+      "  movt lr, #22\n"
+      "  mov r0, #7077888\n"
+      "  mla r12, r12, lr, r0\n"
+      "  mla r12, r1, r11, r12\n"            /* v1_0_0 */
+      "  ssat r1, #8, r12, asr #21\n"
+      "  strb r1, [r5]\n"                    /* out */
+      "  ldrsb r12, [r10, #1]\n"             /* in0 */
+      "  mla r12, r12, lr, r0\n"
+      "  mla r12, r2, r11, r12\n"            /* v1_0_1 */
+      "  ssat r1, #8, r12, asr #21\n"
+      "  strb r1, [r5, #1]\n"                /* out */
+      "  ldrsb r12, [r10, #2]\n"             /* in0 */
+      "  ldrsb r2, [r10, #3]\n"              /* in0 */
+      "  mla r12, r12, lr, r0\n"
+      "  mla r12, r3, r11, r12\n"            /* v1_0_2 */
+      "  ssat r1, #8, r12, asr #21\n"
+      "  strb r1, [r5, #2]\n"                /* out */
+      "  mla r12, r2, lr, r0\n"
+      "  mla r12, r6, r11, r12\n"            /* v1_0_3 */
+      "  ldrsb r6, [r10, #4]\n"              /* in0 */
+      "  ldrsb r3, [r10, #5]\n"              /* in0 */
+      "  ldrsb r2, [r10, #6]\n"              /* in0 */
+      "  ssat r1, #8, r12, asr #21\n"
+      "  strb r1, [r5, #3]\n"                /* out */
+      "  mla r12, r6, lr, r0\n"
+      "  mla r12, r7, r11, r12\n"            /* v1_1_0 */
+      "  ssat r1, #8, r12, asr #21\n"
+      "  strb r1, [r5, #4]\n"                /* out */
+      "  ldrsb r12, [r10, #7]\n"             /* in0 */
+      "  ldr r1, [sp, #16]\n"                /* x on the stack */
+      "  ldr r6, [sp]\n"                     /* x end on the stack */
+      "  mla r7, r3, lr, r0\n"
+      "  mla r8, r8, r11, r7\n"              /* v1_1_1 */
+      "  ssat r3, #8, r8, asr #21\n"
+      "  strb r3, [r5, #5]\n"                /* out */
+      "  mla r8, r2, lr, r0\n"
+      "  mla r12, r12, lr, r0\n"
+      "  mla r8, r9, r11, r8\n"              /* v1_1_2 */
+      "  mla r9, r4, r11, r12\n"             /* v1_1_3 */
+      "  ssat r0, #8, r8, asr #21\n"
+      "  strb r0, [r5, #6]\n"                /* out */
+      "  ssat r0, #8, r9, asr #21\n"
+      "  strb r0, [r5, #7]\n"                /* out */
+      "  subs r1, r1, #16\n"                 /* x */
+      "  cmp r1, r6\n"                       /* x, x end */
+      "  str r1, [sp, #16]\n"                /* x on the stack */
+      "  add r10, r10, #8\n"                 /* in0 */
+      "  str r10, [sp, #4]\n"                /* in0 on the stack */
       "  add r5, r5, #8\n"                   /* out */
       "  str r5, [sp, #8]\n"                 /* out on the stack */
       "  bne .Ltvmgen_residual_conv2x4_36_int8_2\n"
       ".Ltvmgen_residual_conv2x4_36_int8_1:\n"
-      "  add sp, sp, #28\n"
+      "  add sp, sp, #24\n"
       "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
 /* clang-format on */
@@ -353,12 +351,12 @@ static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
 /* 4 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_residual_expand_4(
-    const int8_t *restrict x __attribute__((unused)),
-    int16_t *restrict lines __attribute__((unused)),
+    const int8_t *x __attribute__((unused)),
+    int16_t *lines __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
       "  push {r4}\n"
-      "  mov r3, #0\n"
+      "  movs r3, #0\n"
       "  cmp r3, r2\n"                       /* count */
       "  add r2, r0, r2, lsl #2\n"           /* x end <- x, count */
       "  bge .Ltvmgen_residual_expand_4_1\n"
