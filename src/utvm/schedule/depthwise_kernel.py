@@ -33,6 +33,7 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
+from utvm.schedule.blank import blank, blanks_of
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
@@ -115,25 +116,28 @@ class _Kernel:
         return Buffer("planes", I16, (channels * self.layout.elements,), "workspace")
 
     def micros(self) -> tuple[Function, ...]:
-        return (self.micro, self._spread()) if self.w.image[3] >= GROUP else (self.micro,)
+        spread = (self._spread(),) if self.w.image[3] >= GROUP else ()
+        return (self.micro, *spread, *blanks_of(self.body()))
 
     def function(self) -> Function:
-        w = self.w
-        n, group, fill = Var("n"), Var("g"), Var("fill")
-        groups, rest = divmod(w.image[3], GROUP)
-        blank = Store(self.planes, (fill,), Imm(w.padding, I16))
-        body: tuple[Stmt, ...] = (loop(fill, self.planes.elements, blank, parallel=True),)
-        body += (loop(group, groups, *self._strips(n, group * GROUP, GROUP)),)
-        if rest:
-            body += self._strips(n, Imm(groups * GROUP), rest)
         tables = {o.buffer.name for o in self.builder.epilogue.operands.values()}
-        kept = tuple(b for b in w.function.constants if b.name in tables)
+        kept = tuple(b for b in self.w.function.constants if b.name in tables)
         return replace(
-            w.function,
-            body=simplify_body((loop(n, w.image[0], *body),)),
+            self.w.function,
+            body=self.body(),
             workspace=(self.planes,),
             constants=(self.stream, *kept),
         )
+
+    def body(self) -> tuple[Stmt, ...]:
+        w = self.w
+        n, group = Var("n"), Var("g")
+        groups, rest = divmod(w.image[3], GROUP)
+        body: tuple[Stmt, ...] = (blank(self.planes, Imm(0), w.padding, 1, self.planes.elements),)
+        body += (loop(group, groups, *self._strips(n, group * GROUP, GROUP)),)
+        if rest:
+            body += self._strips(n, Imm(groups * GROUP), rest)
+        return simplify_body((loop(n, w.image[0], *body),))
 
     def _strips(self, n: Expr, first: Expr, channels: int) -> tuple[Stmt, ...]:
         """All rows of ``channels`` channels from ``first`` on."""
@@ -186,12 +190,11 @@ class _Kernel:
         return (loop(channel, channels, inner, parallel=True),)
 
     def _blank_line(self, line: Expr, channels: int) -> tuple[Stmt, ...]:
+        """One row outside of the image; where its end is odd, one more of the padding there."""
         begin, count = self._inside
-        channel = Var("channel")
-        index = channel * self.layout.elements + line * self.layout.columns + begin + _PIXEL
-        store = Store(self.planes, (index,), Imm(self.w.padding, I16))
-        inner = loop(_PIXEL, count, store, parallel=True)
-        return (loop(channel, channels, inner, parallel=True),)
+        at = line * self.layout.columns + begin
+        pitch = self.layout.elements
+        return (blank(self.planes, at, self.w.padding, channels, count + count % 2, pitch),)
 
     def _spread(self) -> Function:
         """Four channels of a row of pixels, each to its plane: two pixels make a word."""

@@ -29,6 +29,7 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
+from utvm.schedule.blank import blank
 from utvm.schedule.weighted_sum import WeightedSum
 from utvm.schedule.window_layout import WindowLayout
 
@@ -114,9 +115,7 @@ def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
     """What stays for all rows: padding left and right, and elements of no use."""
     if not w.padded and layout.column == w.window[0] * w.depth:
         return ()
-    i = Var("fill")
-    store = Store(buffer_of(layout), (i,), Imm(w.padding, I16))
-    return (loop(i, layout.elements, store, parallel=True),)
+    return (blank(buffer_of(layout), Imm(0), w.padding, 1, layout.elements),)
 
 
 def fill_row(
@@ -143,12 +142,20 @@ def fill_row(
     last = (w.rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation - w.origin[0]
     if w.origin[0] == 0 and last < height:
         return (loop(ky, kh, *inside),)
-    pixel, element = Var("pixel"), Var("i")
-    index = to + pixel * layout.column + element
-    blank = Store(buffer_of(layout), (index,), Imm(w.padding, I16))
-    outside = loop(pixel, count, loop(element, depth, blank, parallel=True), parallel=True)
+    outside = _blank_row(w, layout, to, count)
     condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
     return (loop(ky, kh, If(condition, inside, (outside,))),)
+
+
+def _blank_row(w: WeightedSum, layout: WindowLayout, to: Expr, count: int) -> Stmt:
+    """``count`` pixels of a row outside of the image."""
+    lines = buffer_of(layout)
+    if w.depth % 2 == 0:
+        return blank(lines, to, w.padding, count, w.depth, layout.column)
+    pixel, element = Var("pixel"), Var("i")
+    index = to + pixel * layout.column + element
+    store = Store(lines, (index,), Imm(w.padding, I16))
+    return loop(pixel, count, loop(element, w.depth, store, parallel=True), parallel=True)
 
 
 def _expand(

@@ -15,6 +15,7 @@ import numpy as np
 
 from utvm.ir.loop import Binary, Buffer, Function, If, Imm, Invoke, Pointer, Stmt, Var, loop
 from utvm.ir.rewrite import simplify_body
+from utvm.schedule.blank import blanks_of
 from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Part, Scheduled
 from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row, has_expand
 from utvm.schedule.transposed_sum import read_transposed
@@ -134,7 +135,7 @@ class _Maker:
                 constants=tuple(declared.values()),
                 workspace=tuple(dict.fromkeys(map(buffer_of, layouts))),
             ),
-            (*micros, *dict.fromkeys(expands)),
+            (*micros, *dict.fromkeys(expands), *blanks_of(body)),
             constants,
         )
 

@@ -31,6 +31,7 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
+from utvm.schedule.blank import blank, blanks_of
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
 from utvm.schedule.winograd_block import (
@@ -120,20 +121,20 @@ def _kernel(
     expand = Invoke(
         transform.name, (Pointer(lines, Imm(0)), Pointer(values, Imm(tile))), (Imm(tiles),)
     )
-    fill = Var("fill")
-    blank = Store(lines, (fill,), Imm(w.padding, lines.dtype))
     rows = loop(strip, w.rows // 2, *_copy(w, lines, n, strip * 2), expand, *calls)
-    whole = (loop(fill, lines.elements, blank, parallel=True),) if w.padded else ()
+    whole = (blank(lines, Imm(0), w.padding, 1, lines.elements),) if w.padded else ()
     tables = {o.buffer.name for _, _, b, _ in parts for o in b.epilogue.operands.values()}
     kept = tuple(b for b in w.function.constants if b.name in tables)
     own = (stream,) if expanded else ()
+    body = simplify_body((*first_of_all, loop(n, w.image[0], *whole, rows)))
     function = replace(
         w.function,
-        body=simplify_body((*first_of_all, loop(n, w.image[0], *whole, rows))),
+        body=body,
         workspace=(values, *((sums,) if apart else ()), lines, *own),
         constants=(*(Buffer(k, dtype_of(a), a.shape, "const") for k, a in data.items()), *kept),
     )
-    micros = (transform, *((weights_micro(w),) if expanded else ()), *(m for *_, m in parts))
+    made = (transform, *((weights_micro(w),) if expanded else ()), *(m for *_, m in parts))
+    micros = (*made, *blanks_of(body))
     return Scheduled(function, micros, data)
 
 
@@ -177,12 +178,11 @@ def _copy(w: WeightedSum, lines: Buffer, n: Expr, y: Expr) -> tuple[Stmt, ...]:
     size = lines.elements // _LINES
     count = min(width * depth, size - left * depth)
     source = w.source.view(w.source.elements)
-    to = ky * size + left * depth + i
     word = ky * size + left * depth + i * 4
     at = (n * height + row) * (width * depth) + i * 4
     copy = loop(i, count // 4, Store(lines, (word,), Load(source, (at,), 4), 4), parallel=True)
     if top == 0 and w.rows + 2 <= height:
         return (loop(ky, _LINES, copy),)
-    outside = loop(i, count, Store(lines, (to,), Imm(w.padding, lines.dtype)), parallel=True)
+    outside = blank(lines, ky * size + left * depth, w.padding, 1, count)
     condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
     return (loop(ky, _LINES, If(condition, (copy,), (outside,))),)

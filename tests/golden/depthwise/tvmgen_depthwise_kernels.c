@@ -143,6 +143,43 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
 }
 /* clang-format on */
 
+/* Padding: count times words of the same value, pitch elements apart. */
+/* clang-format off */
+static UTVM_ASSEMBLY void tvmgen_depthwise_blank_int16_1(
+    int16_t *lines __attribute__((unused)),
+    int32_t count __attribute__((unused)),
+    int32_t words __attribute__((unused)),
+    int32_t pitch __attribute__((unused)),
+    int32_t value __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5, r6}\n"
+      "  ldr r4, [sp, #12]\n"                /* value */
+      "  movs r5, #0\n"                      /* place */
+      "  movs r6, #0\n"
+      "  cmp r6, r1\n"                       /* count */
+      "  bge .Ltvmgen_depthwise_blank_int16_1_1\n"
+      ".Ltvmgen_depthwise_blank_int16_1_2:\n"           /* for place */
+      "  movs r6, #0\n"
+      "  cmp r6, r2\n"                       /* words */
+      "  add r6, r0, r2, lsl #2\n"           /* lines end <- lines, words */
+      "  bge .Ltvmgen_depthwise_blank_int16_1_3\n"
+      ".Ltvmgen_depthwise_blank_int16_1_4:\n"           /* for word */
+      "  str r4, [r0], #4\n"                 /* lines <- value */
+      "  cmp r0, r6\n"                       /* lines, lines end */
+      "  bne .Ltvmgen_depthwise_blank_int16_1_4\n"
+      ".Ltvmgen_depthwise_blank_int16_1_3:\n"
+      "  lsls r6, r3, #1\n"                  /* pitch */
+      "  sub r6, r6, r2, lsl #2\n"           /* words */
+      "  adds r0, r0, r6\n"                  /* lines */
+      "  adds r5, r5, #1\n"                  /* place */
+      "  cmp r5, r1\n"                       /* place, count */
+      "  blt .Ltvmgen_depthwise_blank_int16_1_2\n"
+      ".Ltvmgen_depthwise_blank_int16_1_1:\n"
+      "  pop {r4, r5, r6}\n"
+      "  bx lr\n");
+}
+/* clang-format on */
+
 /* DEPTHWISE_CONV2D #0: int8[1,9,9,3] scale 0.05 zero point -3, int8[1,3,3,3] scale 0.02 zero
  *     point 0, int32[3] scale 0.001 zero point 0 -> int8[1,4,4,3] scale 0.03 zero point 5
  * depthwise_conv2d(int8[1,9,9,3], int8[1,3,3,3], int32[3]) -> int32[1,4,4,3] with strides=[2,
@@ -153,16 +190,13 @@ void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *res
                                          void *restrict workspace) {
   const int32_t *const stream = tvmgen_depthwise_depthwise_conv2d_0_stream;
   int16_t *const planes = workspace;
-  int16_t *const p0 = planes;
-  for (int32_t fill = 0; fill < 270; fill++) {
-    p0[fill] = 0;
-  }
+  tvmgen_depthwise_blank_int16_1(planes, 1, 135, 0, 0);
   for (int32_t line = 0; line < 9; line++) {
     for (int32_t channel = 0; channel < 3; channel++) {
-      const int8_t *const p1 = in0 + line * 27 + channel;
-      int16_t *const p2 = planes + channel * 90 + line * 10;
+      const int8_t *const p0 = in0 + line * 27 + channel;
+      int16_t *const p1 = planes + channel * 90 + line * 10;
       for (int32_t pixel = 0; pixel < 9; pixel++) {
-        p2[pixel] = (int16_t)p1[pixel * 3];
+        p1[pixel] = (int16_t)p0[pixel * 3];
       }
     }
   }

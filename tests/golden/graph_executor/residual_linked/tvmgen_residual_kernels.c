@@ -374,6 +374,88 @@ static UTVM_ASSEMBLY void tvmgen_residual_expand_4(
 }
 /* clang-format on */
 
+/* Padding: count times words of the same value, pitch elements apart. */
+/* clang-format off */
+static UTVM_ASSEMBLY void tvmgen_residual_blank_int16_4(
+    int16_t *lines __attribute__((unused)),
+    int32_t count __attribute__((unused)),
+    int32_t words __attribute__((unused)),
+    int32_t pitch __attribute__((unused)),
+    int32_t value __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5, r6, r7}\n"
+      "  ldr r4, [sp, #16]\n"                /* value */
+      "  movs r5, #0\n"                      /* place */
+      "  movs r6, #0\n"
+      "  cmp r6, r1\n"                       /* count */
+      "  bge .Ltvmgen_residual_blank_int16_4_1\n"
+      ".Ltvmgen_residual_blank_int16_4_2:\n"           /* for place */
+      "  movs r6, #0\n"                      /* word */
+      "  movs r7, #0\n"
+      "  cmp r7, r2\n"                       /* words */
+      "  bge .Ltvmgen_residual_blank_int16_4_3\n"
+      ".Ltvmgen_residual_blank_int16_4_4:\n"           /* for word */
+      "  mul r7, r3, r5\n"                   /* pitch, place */
+      "  lsls r7, r7, #1\n"
+      "  add r7, r7, r6, lsl #2\n"           /* word */
+      "  adds r7, r0, r7\n"                  /* lines */
+      "  adds r6, r6, #4\n"                  /* word */
+      "  str r4, [r7]\n"                     /* value */
+      "  str r4, [r7, #4]\n"                 /* value */
+      "  str r4, [r7, #8]\n"                 /* value */
+      "  str r4, [r7, #12]\n"                /* value */
+      "  cmp r6, r2\n"                       /* word, words */
+      "  blt .Ltvmgen_residual_blank_int16_4_4\n"
+      ".Ltvmgen_residual_blank_int16_4_3:\n"
+      "  adds r5, r5, #1\n"                  /* place */
+      "  cmp r5, r1\n"                       /* place, count */
+      "  blt .Ltvmgen_residual_blank_int16_4_2\n"
+      ".Ltvmgen_residual_blank_int16_4_1:\n"
+      "  pop {r4, r5, r6, r7}\n"
+      "  bx lr\n");
+}
+/* clang-format on */
+
+/* Padding: count times words of the same value, pitch elements apart. */
+/* clang-format off */
+static UTVM_ASSEMBLY void tvmgen_residual_blank_int16_2(
+    int16_t *lines __attribute__((unused)),
+    int32_t count __attribute__((unused)),
+    int32_t words __attribute__((unused)),
+    int32_t pitch __attribute__((unused)),
+    int32_t value __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5, r6, r7}\n"
+      "  ldr r4, [sp, #16]\n"                /* value */
+      "  movs r5, #0\n"                      /* place */
+      "  movs r6, #0\n"
+      "  cmp r6, r1\n"                       /* count */
+      "  bge .Ltvmgen_residual_blank_int16_2_1\n"
+      ".Ltvmgen_residual_blank_int16_2_2:\n"           /* for place */
+      "  movs r6, #0\n"                      /* word */
+      "  movs r7, #0\n"
+      "  cmp r7, r2\n"                       /* words */
+      "  bge .Ltvmgen_residual_blank_int16_2_3\n"
+      ".Ltvmgen_residual_blank_int16_2_4:\n"           /* for word */
+      "  mul r7, r3, r5\n"                   /* pitch, place */
+      "  lsls r7, r7, #1\n"
+      "  add r7, r7, r6, lsl #2\n"           /* word */
+      "  adds r7, r0, r7\n"                  /* lines */
+      "  adds r6, r6, #2\n"                  /* word */
+      "  str r4, [r7]\n"                     /* value */
+      "  str r4, [r7, #4]\n"                 /* value */
+      "  cmp r6, r2\n"                       /* word, words */
+      "  blt .Ltvmgen_residual_blank_int16_2_4\n"
+      ".Ltvmgen_residual_blank_int16_2_3:\n"
+      "  adds r5, r5, #1\n"                  /* place */
+      "  cmp r5, r1\n"                       /* place, count */
+      "  blt .Ltvmgen_residual_blank_int16_2_2\n"
+      ".Ltvmgen_residual_blank_int16_2_1:\n"
+      "  pop {r4, r5, r6, r7}\n"
+      "  bx lr\n");
+}
+/* clang-format on */
+
 /* CONV2D #0: int8[1,6,6,4] scale 0.05 zero point -3, int8[4,3,3,4] scale 0.02 zero point 0,
  *     int32[4] scale 0.001 zero point 0 -> int8[1,6,6,4] scale 0.06 zero point 5
  * ADD #1: int8[1,6,6,4] scale 0.05 zero point -3, int8[1,6,6,4] scale 0.06 zero point 5 ->
@@ -388,21 +470,13 @@ void tvmgen_residual_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
                               void *restrict workspace) {
   const int32_t *const stream = tvmgen_residual_conv2d_0_stream;
   int16_t *const lines = workspace;
-  int16_t *const p0 = lines;
-  for (int32_t fill = 0; fill < 96; fill++) {
-    p0[fill] = -3;
-  }
+  tvmgen_residual_blank_int16_4(lines, 1, 48, 0, -131075);
   for (int32_t y = 0; y < 6; y++) {
     for (int32_t ky = 0; ky < 3; ky++) {
       if (y + ky - 1 >= 0 && y + ky - 1 < 6) {
         tvmgen_residual_expand_4(in0 + ky * 24 + y * 24 - 24, lines + ky * 4 + 12, 6);
       } else {
-        for (int32_t pixel = 0; pixel < 6; pixel++) {
-          int16_t *const p1 = lines + pixel * 12 + ky * 4 + 12;
-          for (int32_t i = 0; i < 4; i++) {
-            p1[i] = -3;
-          }
-        }
+        tvmgen_residual_blank_int16_2(lines + ky * 4 + 12, 6, 2, 12, -131075);
       }
     }
     tvmgen_residual_conv2x4_36_int8(lines, stream, in0 + y * 24, out0 + y * 24, 3);
