@@ -41,6 +41,8 @@ COMMON_FLAGS = (
     "-g0",  # debug information would hold paths of this machine
 )
 
+ASSEMBLY = ".s"
+"""What names of assembly sources end with."""
 ZIG_HINT = "pip install ziglang"
 GCC_LIKE_HINT = "use zig, gcc, or the path of a GCC-like compiler"
 
@@ -61,7 +63,7 @@ class Toolchain(Protocol):
     def compile_command(
         self, target: Target, source: Path, out: str, include_dirs: Sequence[Path], optimize: str
     ) -> list[str]:
-        """Compiles one C source to the object ``out``."""
+        """Compiles one C source, or assembles one of ``ASSEMBLY``, to the object ``out``."""
 
     def link_command(
         self, target: Target, objects: Sequence[str], script: Path | None, out: str, map_file: str
@@ -109,6 +111,10 @@ class ZigToolchain:
     ) -> list[str]:
         """See ``Toolchain``. Not freestanding: clang may then use memcpy, which the runtime has."""
         headers = ["-nostdinc", "-isystem", str(self.zig.parent / "lib" / "include")]
+        if source.suffix == ASSEMBLY:  # clang minds options that only C needs
+            folders = [f"-I{folder}" for folder in include_dirs]
+            clang = [str(self.zig), "clang", *target.clang_flags, *folders]
+            return [*clang, "-c", str(source), "-o", out]
         return [
             str(self.zig),
             *(["cc"] if target.is_native else ["clang", *headers]),
@@ -128,7 +134,7 @@ class ZigToolchain:
         library = self.runtime_library(target)
         return [
             *(str(self.zig), "ld.lld", "--gc-sections", "--build-id=none", "-n", "-L."),
-            *("--orphan-handling=error", "-T", str(script)),
+            *("--threads=1", "--orphan-handling=error", "-T", str(script)),
             *objects,
             *(str(library), "-o", out, f"-Map={map_file}"),
         ]

@@ -8,6 +8,7 @@ and C compilers have no loops to think about.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -39,6 +40,7 @@ def blanks_of(body: Sequence[Stmt]) -> tuple[Function, ...]:
     return tuple(micro for micro in micros if micro.name in called)
 
 
+@cache
 def _micro(dtype: DType, unroll: int) -> Function:
     lanes = 32 // dtype.bits
     lines = Buffer("lines", dtype, (lanes * unroll,), "output")

@@ -37,10 +37,12 @@ from utvm.support.cache import cached_file
 from utvm.support.errors import MemoryLimitError, ScheduleError
 from utvm.target.board import Board
 from utvm.target.target import Target
+from utvm.tune.assembly_text import assembly_text, constant_bytes
 
 _MOST_MODULE_BYTES = 1 << 20
 _SMALLEST_MODULE_BYTES = 4096
 _NAME = "trial"
+_CONSTANTS = "constants.bin"
 _WORKSPACE_SHARE = 4  # of the RAM beside the program is left for workspaces
 
 
@@ -95,7 +97,10 @@ def make_candidate(module: Module, option: Option, target: Target) -> Candidate:
         raise ScheduleError("the template does not take this kernel")
     alone = schedule_alone(replace(module, name=_NAME), _numbered(scheduled))
     finished = finish_module(alone, target)
-    return Candidate(finished, kernel_functions(finished, plan_memory(finished)))
+    # The constants themselves are printed by the assembler, not as C.
+    heads = {name: data.reshape(-1)[:1] for name, data in finished.constants.items()}
+    named = replace(finished, constants=heads)
+    return Candidate(finished, kernel_functions(named, plan_memory(finished)))
 
 
 def _numbered(scheduled: Scheduled) -> Scheduled:
@@ -150,23 +155,21 @@ _LENGTH = re.compile(r"\[\d+\];")
 def build_module(bench: Workbench, resident: ElfImage, candidate: Candidate) -> ElfImage:
     """The module of a candidate.
 
-    Compilers are slow with the loops of kernels, and these seldom differ from one candidate to the
-    next: so they are compiled apart from the assembled micro functions, and kept in the cache.
+    Kernels seldom differ from one candidate to the next: so they are compiled apart, and kept in
+    the cache. Micro functions and constants do differ, and go to the assembler without C.
     """
-    files = dict(candidate.functions.sources)
+    files = candidate.functions.sources
     prefix = prefix_of(candidate.module)
-    kernel, micros = _apart(files.pop(f"{prefix}_kernels.c"), candidate.module)
-    header = _LENGTH.sub("[];", files[f"{prefix}_kernels.h"])
-    own = {f"{prefix}_kernels.h": header}
+    kernel = _without_micros(files[f"{prefix}_kernels.c"], candidate.module)
+    own = {f"{prefix}_kernels.h": _LENGTH.sub("[];", files[f"{prefix}_kernels.h"])}
     wrapper = {f"{prefix}.h": files[f"{prefix}.h"], **own}
     objects = [
         _object(bench, "kernel.c", kernel, own),
         _object(bench, "packed.c", files[f"{prefix}_packed.c"], wrapper),
     ]
-    for name, text in files.items():
-        (bench.folder / name).write_text(text, encoding="utf-8")
-    source = bench.folder / "candidate.c"
-    source.write_text(f'{micros}\n#include "{prefix}_params.c"\n', encoding="utf-8")
+    source = bench.folder / "candidate.s"
+    source.write_text(assembly_text(candidate.module, _CONSTANTS), encoding="ascii")
+    (bench.folder / _CONSTANTS).write_bytes(constant_bytes(candidate.module))
     out = build_memory_module(
         bench.toolchain,
         bench.target,
@@ -177,20 +180,19 @@ def build_module(bench: Workbench, resident: ElfImage, candidate: Candidate) -> 
         bench.folder / "candidate.elf",
         keep=[candidate.functions.registry],
         objects=objects,
+        jobs=1,
     )
     return read_elf(out)
 
 
-def _apart(text: str, module: Module) -> tuple[str, str]:
-    """The kernel with declarations of its assembled micro functions, and these."""
-    micros = ['#include "utvm/assembly.h"\n#include <stdint.h>\n']
+def _without_micros(text: str, module: Module) -> str:
+    """The kernel with declarations of its assembled micro functions."""
     for assembly in module.assembly.values():
         _, _, function = assembly.partition("static UTVM_ASSEMBLY ")
         head, brace, _ = function.partition(" {\n")
         assert brace, assembly
         text = text.replace(assembly, f"{head};\n")
-        micros.append(assembly.replace("static UTVM_ASSEMBLY", "UTVM_ASSEMBLY"))
-    return text, "\n".join(micros)
+    return text
 
 
 def _object(bench: Workbench, name: str, text: str, headers: Mapping[str, str]) -> Path:
