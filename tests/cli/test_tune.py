@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from rich.console import Console
@@ -11,8 +12,9 @@ from rich.console import Console
 from tests.tune.networks import TARGET, write_network
 from tests.tune.test_tuner import FakePool
 from utvm.cli.main import main
-from utvm.cli.tune_progress import curve_text
+from utvm.cli.tune_curve import curve_lines
 from utvm.tune import tuner
+from utvm.tune.curve import Point
 
 
 @pytest.fixture(autouse=True)
@@ -72,9 +74,31 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_the_curve_falls_from_its_highest_bar() -> None:
-    console = Console(force_terminal=False)
-    assert curve_text([], console) == ""
-    assert curve_text([7], console) == "_"
-    assert curve_text([100, 60, 20], console) == "#-_"
-    assert len(curve_text(range(500, 0, -1), console)) == 32
-    assert curve_text([100, 0], Console(force_terminal=True)) in ("█▁", "#_")
+    console = Console(force_terminal=False, width=200)
+    assert curve_lines([], console) == []
+    points = [Point(3, 1400), Point(4, 1200, seconds=2.5), Point(5, 1000, seconds=4.0)]
+    assert curve_lines(points, console) == [
+        "         1,400 |=",
+        "               |=",
+        "               |=-",
+        "               |==",
+        "         1,000 |==_",
+        "                3 to 5 trials, 4 s",
+    ]
+    many = curve_lines([Point(n, 5000 - n) for n in range(1, 501)], console)
+    assert {len(line) for line in many[-2:-1]} == {76}
+    terminal = curve_lines(points, Console(force_terminal=True, legacy_windows=False))
+    assert terminal[0].endswith("│█") or terminal[0].endswith("|=")
+
+
+def test_a_drawing_of_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    drawing = tmp_path / "curve.svg"
+    assert main(_arguments(tmp_path, "--trials", "30", "--plot", str(drawing))) == 0
+    texts = [node.text for node in ElementTree.parse(drawing).iter() if node.text]
+    lines = capsys.readouterr().out.splitlines()
+    (cycles,) = (line for line in lines if line.startswith("cycles "))
+    tuned = cycles.split("untuned, ")[1].split(" ")[0]
+    assert f"best {tuned}" in texts
+    assert "small, cortex-m4: cycles of the kernels that are tuned" in texts
+    assert main(_arguments(tmp_path, "--plot", str(tmp_path / "no" / "curve.svg"))) == 1
+    assert "the curve cannot be drawn there" in capsys.readouterr().err

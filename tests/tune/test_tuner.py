@@ -90,9 +90,11 @@ def test_a_run_makes_as_many_trials_as_asked(tmp_path: Path, search: str) -> Non
     assert len(set(_keys(tmp_path / "r.jsonl"))) == 41
     assert report.failed == sum(record.status == "fault" for record in records)
     assert [record.trial for record in records] == list(range(1, 42))
-    assert list(report.curve) == sorted(report.curve, reverse=True)
+    best = [point.best for point in report.curve]
+    assert best == sorted(best, reverse=True)
+    assert all(point.tried is None or point.tried >= point.best for point in report.curve)
     assert all(state.trials >= 4 for state in report.states)
-    assert updates[-1].total == report.curve[-1]
+    assert (updates[-1].total, 41) == (report.curve[-1].best, report.curve[-1].trial)
 
 
 @pytest.mark.usefixtures("fake")

@@ -1,8 +1,8 @@
 """``utvm tune``: searches faster schedules for a model's kernels on devices, and records them.
 
 In: a model, a target, a file of records. Out: the file, with a line more per trial; a table of what
-each task gained, or one JSON object. Ctrl-C ends a run cleanly, and the same command goes on with
-it. The work is done by ``tune.tuner``.
+each task gained and the curve of the best so far, or one JSON object; the curve as a drawing.
+Ctrl-C ends a run cleanly, and the same command goes on with it. The work is done by ``tune.tuner``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import click
 from utvm.cli.command import EXIT_INTERRUPTED, EXIT_OK, print_json, reporting
 from utvm.cli.model_options import model_argument, target_options
 from utvm.cli.output import count, plain_table, stdout_console
-from utvm.cli.tune_progress import curve_text, showing
+from utvm.cli.tune_curve import check_plot, curve_lines, write_plot
+from utvm.cli.tune_progress import showing
 from utvm.driver.options import resolve_board
 from utvm.schedule.module import OBJECTIVES
 from utvm.tune.search import SEARCHES
@@ -42,6 +43,7 @@ from utvm.tune.tuner import TuneReport, TuneRequest, tune
     show_default=True,
     help="What is to be saved: cycles, size, or cycles with few and with many constants.",
 )
+@click.option("--plot", type=Path, metavar="F.svg", help="Draw the best cycles over the trials.")
 @click.option("--seed", default=0, show_default=True, help="Of the search's random numbers.")
 @reporting
 def command(
@@ -55,6 +57,7 @@ def command(
     search: str,
     devices: tuple[str, ...],
     objective: str,
+    plot: Path | None,
     seed: int,
     as_json: bool,
 ) -> int:
@@ -63,6 +66,7 @@ def command(
     `utvm run`, `compile` and `inspect` use the file with --records. The run may be ended at any
     moment; the same command goes on with it.
     """
+    check_plot(plot)
     found_target, _ = resolve_board(target, board)
     request = TuneRequest(
         model=model,
@@ -79,6 +83,8 @@ def command(
     )
     with showing(quiet=as_json) as watch:
         report = tune(request, watch)
+    if plot is not None:
+        write_plot(plot, report, model.stem)
     if as_json:
         print_json(_json(report, records))
     else:
@@ -110,7 +116,8 @@ def _json(report: TuneReport, records: Path) -> dict[str, object]:
         "seconds": round(report.seconds, 3),
         "exhausted": report.exhausted,
         "interrupted": report.interrupted,
-        "curve": list(report.curve),
+        "curve": [point.best for point in report.curve],
+        "curve_seconds": [round(point.seconds, 1) for point in report.curve],
         "tasks": tasks,
     }
 
@@ -136,13 +143,12 @@ def _print(report: TuneReport, records: Path) -> None:
             schedule,
         )
     console.print(table)
-    before = _sum([(state.untuned, state.task.calls) for state in report.states])
-    after = _sum([(state.best, state.task.calls) for state in report.states])
     console.print()
-    if report.curve:
-        console.print(f"best so far  {curve_text(report.curve, console)}", soft_wrap=True)
-    gain = _gain(before, after)
-    console.print(f"cycles       {count(before)} untuned, {count(after)} tuned ({gain})")
+    for line in curve_lines(report.curve, console):
+        console.print(line, soft_wrap=True)
+    untuned, tuned = report.untuned, report.tuned
+    gain = _gain(untuned, tuned)
+    console.print(f"cycles       {count(untuned)} untuned, {count(tuned)} tuned ({gain})")
     console.print(f"trials       {_trials(report)}", soft_wrap=True)
     console.print(f"records      {records}", soft_wrap=True)
 
@@ -159,12 +165,6 @@ def _trials(report: TuneReport) -> str:
     if report.interrupted:
         parts.append("interrupted: the same command goes on")
     return ", ".join(parts)
-
-
-def _sum(parts: list[tuple[int | None, int]]) -> int | None:
-    if any(cycles is None for cycles, _ in parts):
-        return None
-    return sum(cycles * calls for cycles, calls in parts if cycles is not None)
 
 
 def _gain(before: int | None, after: int | None) -> str:

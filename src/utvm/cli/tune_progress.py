@@ -1,14 +1,14 @@
 """What ``utvm tune`` shows while it runs: a line that changes on a terminal, else a line at times.
 
-In: updates of the tuner. Out: text on standard error: trials, rate, time left, and the curve of the
-best cycles so far as small bars, the highest for the first and the lowest for the best.
+In: updates of the tuner. Out: text on standard error: trials, rate, time left; on a terminal also
+the curve of the best cycles so far.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
@@ -16,11 +16,10 @@ from rich.console import Console
 from rich.text import Text
 
 from utvm.cli.output import count
+from utvm.cli.tune_curve import curve_lines
+from utvm.tune.curve import Point
 from utvm.tune.tuner import Update
 
-_BARS = "▁▂▃▄▅▆▇█"
-_PLAIN_BARS = "_.-=*#"
-_WIDTH = 32
 _LINE_SECONDS = 10.0
 
 
@@ -31,14 +30,15 @@ def showing(quiet: bool) -> Iterator[Callable[[Update], None]]:
         yield lambda update: None
     elif sys.stderr.isatty():
         console = Console(stderr=True, markup=False, highlight=False, emoji=False)
-        curve: list[int] = []
+        curve: list[Point] = []
         with console.status(Text("starting devices")) as status:
 
             def show(update: Update) -> None:
                 if update.total is not None:
-                    curve.append(update.total)
-                line = Text(f"{_line(update)}  ").append(curve_text(curve, console), style="cyan")
-                status.update(line)
+                    seconds = update.record.elapsed
+                    curve.append(Point(update.done, update.total, seconds=seconds))
+                chart = "\n".join(["", *curve_lines(curve, console)])
+                status.update(Text(_line(update)).append(chart, style="cyan"))
 
             yield show
     else:
@@ -64,18 +64,3 @@ def _line(update: Update) -> str:
         f"{update.done}/{update.trials} trials, {update.rate:.1f} per second, "
         f"{left:.0f} s left, best {count(update.total)} cycles"
     )
-
-
-def curve_text(curve: Sequence[int], console: Console) -> str:
-    """The curve in at most 32 bars; of neighbours that share one, the last counts."""
-    if not curve:
-        return ""
-    plain = not console.is_terminal or console.options.ascii_only
-    bars = _PLAIN_BARS if plain else _BARS
-    width = min(_WIDTH, len(curve))
-    points = [curve[(at + 1) * len(curve) // width - 1] for at in range(width)]
-    low, high = min(points), max(points)
-    levels = [
-        round((p - low) / (high - low) * (len(bars) - 1)) if high > low else 0 for p in points
-    ]
-    return "".join(bars[level] for level in levels)

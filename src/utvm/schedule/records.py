@@ -37,7 +37,8 @@ def config_of(knobs: Mapping[str, int | str]) -> Config:
 class Record:
     """One trial. ``status`` is OK or what went wrong; then there are no figures.
 
-    ``device`` says where it was measured: 'emulator', or the name of a board.
+    ``device`` says where it was measured: 'emulator', or the name of a board. ``elapsed`` are the
+    seconds that all runs of the file had taken when the trial was done.
     """
 
     workload: str
@@ -53,6 +54,7 @@ class Record:
     seconds: float = 0.0
     about: str = ""
     detail: str = ""
+    elapsed: float = 0.0
 
 
 def size_score(cycles: int, code_bytes: int) -> float:
@@ -74,7 +76,10 @@ def record_line(record: Record) -> str:
     if record.status == OK:
         numbers = ("cycles", "code_bytes", "constant_bytes")
         fields |= {name: getattr(record, name) for name in numbers}
-    fields |= {"trial": record.trial, "seconds": round(record.seconds, 3), "about": record.about}
+    fields |= {"trial": record.trial, "seconds": round(record.seconds, 3)}
+    if record.elapsed:
+        fields["elapsed"] = round(record.elapsed, 1)
+    fields["about"] = record.about
     if record.detail:
         fields["detail"] = record.detail
     return json.dumps(fields, separators=(",", ":"), allow_nan=False)
@@ -119,7 +124,8 @@ def parse_record(line: str) -> Record:
         status,
         **numbers,
         trial=_number(fields, "trial", 0),
-        seconds=_seconds(fields.get("seconds", 0.0)),
+        seconds=_seconds(fields, "seconds"),
+        elapsed=_seconds(fields, "elapsed"),
         about=_text(fields, "about", 400, ""),
         detail=_text(fields, "detail", 400, ""),
     )
@@ -141,12 +147,13 @@ def _number(fields: Mapping[str, object], name: str, default: int | None = None)
     return value
 
 
-def _seconds(value: object) -> float:
+def _seconds(fields: Mapping[str, object], name: str) -> float:
+    value = fields.get(name, 0.0)
     if type(value) not in (int, float):
-        raise BrokenRecordError("'seconds' is no number")
+        raise BrokenRecordError(f"'{name}' is no number")
     assert isinstance(value, int | float)
     if not 0 <= value < 1e9 or not isfinite(value):
-        raise BrokenRecordError("'seconds' is out of range")
+        raise BrokenRecordError(f"'{name}' is out of range")
     return float(value)
 
 

@@ -22,7 +22,7 @@ def distil(records: Iterable[Record]) -> list[Record]:
     kept: list[Record] = []
     for _, found in sorted(known.items()):
         kept += _useful(list(found.values()))
-    return [replace(record, trial=0, seconds=0.0, detail="") for record in kept]
+    return [replace(record, trial=0, seconds=0.0, elapsed=0.0, detail="") for record in kept]
 
 
 def _useful(records: list[Record]) -> list[Record]:

@@ -8,7 +8,7 @@ Tasks are chosen by what they can gain: cycles times calls, less the more trials
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -23,6 +23,7 @@ from utvm.schedule.records import OK, Config, Record, size_score
 from utvm.support.errors import InputError
 from utvm.support.text import printable
 from utvm.target.target import Target, load_target
+from utvm.tune.curve import Point
 from utvm.tune.devices import Device, find_devices
 from utvm.tune.journal import Journal
 from utvm.tune.measure import Job, Setup, Trial
@@ -124,9 +125,29 @@ class TuneReport:
     failed: int
     skipped_lines: int
     seconds: float
-    curve: tuple[int, ...]
+    curve: tuple[Point, ...]
     exhausted: bool
     interrupted: bool
+
+    @property
+    def untuned(self) -> int | None:
+        """Cycles in a run of the network, each kernel by its best default."""
+        return _sum((state.untuned, state.task.calls) for state in self.states)
+
+    @property
+    def tuned(self) -> int | None:
+        """The same, each by the best that was found."""
+        return _sum((state.best, state.task.calls) for state in self.states)
+
+
+def _sum(parts: Iterable[tuple[int | None, int]]) -> int | None:
+    """Cycles times calls; None where one is not known."""
+    total = 0
+    for cycles, calls in parts:
+        if cycles is None:
+            return None
+        total += cycles * calls
+    return total
 
 
 def tune(request: TuneRequest, watch: Callable[[Update], None] = lambda update: None) -> TuneReport:
@@ -191,8 +212,9 @@ class _Run:
         self.done = self.new = self.failed = 0
         self.model: Model | None = None
         self.trained_at = 0
-        self.curve: list[int] = []
+        self.curve: list[Point] = []
         self.start = 0.0
+        self.before_seconds = max((r.elapsed for r in journal.before.records), default=0.0)
         self._recall()
 
     def _recall(self) -> None:
@@ -217,7 +239,7 @@ class _Run:
         else:
             state.known.scores[at] = None
         if (total := self.total()) is not None:
-            self.curve.append(total)
+            self.curve.append(Point(self.done, total, _tried(state, record, total), record.elapsed))
 
     def _score(self, record: Record) -> float:
         """Less is better."""
@@ -227,10 +249,7 @@ class _Run:
 
     def total(self) -> int | None:
         """The best known cycles of all tasks in a run of the network."""
-        found = [(state.best, state.task.calls) for state in self.states]
-        if any(best is None for best, _ in found):
-            return None
-        return sum(best * calls for best, calls in found if best is not None)
+        return _sum((state.best, state.task.calls) for state in self.states)
 
     def run(self, watch: Callable[[Update], None]) -> TuneReport:
         self.start = time.monotonic()
@@ -323,6 +342,7 @@ class _Run:
         self.done += 1
         self.new += 1
         self.failed += trial.status != OK
+        seconds = time.monotonic() - self.start
         record = Record(
             state.task.workload.key,
             self.target.name,
@@ -337,11 +357,18 @@ class _Run:
             trial.seconds,
             printable(state.task.workload.about, 400),
             printable(trial.detail, 200),
+            self.before_seconds + seconds,
         )
         self.journal.append(record)
         self._learn(state, at, record)
-        seconds = time.monotonic() - self.start
         return Update(record, self.done, self.request.trials, self.new, seconds, self.total())
+
+
+def _tried(state: TaskState, record: Record, total: int) -> int | None:
+    """What the network would take with the schedule of a trial."""
+    if record.status != OK or state.best is None:
+        return None
+    return total + (record.cycles - state.best) * state.task.calls
 
 
 def _potential(state: TaskState) -> float:
