@@ -101,6 +101,8 @@ PATTERNS: dict[str, tuple[Pattern, str]] = {
         " ssat ",
     ),
     "uneven clamp": (lambda a, b, c: clamp(a >> 20, -100, 127), "movlt "),
+    "clamp with a high end of the type": (lambda a, b, c: clamp(a >> 20, -100, 127), "ssat "),
+    "clamp with a low end of the type": (lambda a, b, c: clamp(a >> 20, -128, 9), "ssat "),
     "relu": (lambda a, b, c: Binary("max", a, Imm(0)), "movlt "),
     "min": (lambda a, b, c: Binary("min", a, b), "it gt"),
     "max": (lambda a, b, c: Binary("max", a, b), "it lt"),

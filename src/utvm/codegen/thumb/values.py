@@ -209,6 +209,14 @@ class Values:
                 return self._saturated("ssat", bits + 1, value, dest)
             if power and low == 0 and bits > 0:
                 return self._saturated("usat", bits, value, dest)
+            if power and -high - 1 < low <= high:
+                result = self._saturated("ssat", bits + 1, value, None)
+                self._replace_where(result, CONDITIONS[">"], Imm(low, expr.dtype))
+                return self._moved(result, dest)
+            if low < 0 and low & -low == -low and low <= high < -low - 1:
+                result = self._saturated("ssat", (-low).bit_length(), value, None)
+                self._replace_where(result, CONDITIONS["<"], Imm(high, expr.dtype))
+                return self._moved(result, dest)
         a, b = (expr.b, expr.a) if isinstance(expr.a, Imm) else (expr.a, expr.b)
         result = self.private(a)
         cond = "<" if expr.op == "min" else ">"
