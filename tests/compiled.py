@@ -52,11 +52,11 @@ def run_models(
 
 
 def measure_models(
-    models: Sequence[tuple[bytes, Sequence[npt.ArrayLike]]], target: str
+    models: Sequence[tuple[bytes, Sequence[npt.ArrayLike]]], target: str, objective: str
 ) -> list[tuple[list[Array], int, int]]:
     """The outputs of each TFLite model, its multiply-accumulates and cycles (0 on the host)."""
     cases = [(import_tflite(m, name="model", find_op=find_op), arrays) for m, arrays in models]
-    results, compiled, cycles = _run_graphs(cases, target, "zig")
+    results, compiled, cycles = _run_graphs(cases, target, "zig", objective)
     kernels = {function.name: symbol for symbol, function in compiled.operator_symbols.items()}
     macs_of = {function.name: function.macs for function in compiled.module.functions}
     sums = [[0, 0] for _ in models]
@@ -75,7 +75,7 @@ def run_graphs(
 
 
 def _run_graphs(
-    cases: Sequence[Case], target: str, toolchain: str
+    cases: Sequence[Case], target: str, toolchain: str, objective: str = "balanced"
 ) -> tuple[list[list[Array]], Compiled, dict[str, int]]:
     """The same, with what was compiled and the cycles of its kernels."""
     graph = side_by_side([graph for graph, _ in cases])
@@ -87,7 +87,7 @@ def _run_graphs(
         .tobytes()
         for name, array in zip(graph.inputs, arrays, strict=True)
     )
-    compiled = compile_graph(graph, load_target(target))
+    compiled = compile_graph(graph, load_target(target), objective=objective)
     raw, cycles = _run(compiled, stream, target, toolchain)
     results, offset = [], 0
     for single, _ in cases:

@@ -21,7 +21,7 @@ from tests.tflite_builder import ModelBuilder
 from utvm.ir.dtype import DType
 from utvm.op.quantize_params import Quant
 
-VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "TRANSPOSE_CONV": 4}
+VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 5, "TRANSPOSE_CONV": 4, "FULLY_CONNECTED": 7}
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 
 
@@ -90,9 +90,10 @@ def op_model(
 
 @dataclass(frozen=True)
 class ConvCase:
-    """One convolution. ``filter`` is height and width; ``channels`` counts the result's.
+    """One convolution, or a FULLY_CONNECTED whose rows are the pixels of one image row.
 
-    The first ``idle`` filters are zeros, with scales and biases far from the others'.
+    ``filter`` is height and width; ``channels`` counts the result's. The first ``idle`` filters are
+    zeros, with scales and biases far from the others'.
     """
 
     kind: str
@@ -107,6 +108,7 @@ class ConvCase:
     per_channel: bool = True
     bias: bool = True
     idle: int = 0
+    groups: int = 1
 
     @property
     def out_shape(self) -> tuple[int, int, int, int]:
@@ -124,18 +126,20 @@ class ConvCase:
         return self.shape[0], sizes[0], sizes[1], self.channels
 
     @property
-    def filter_shape(self) -> tuple[int, int, int, int]:
+    def filter_shape(self) -> tuple[int, ...]:
         height, width = self.filter
         if self.kind == "DEPTHWISE_CONV_2D":
             return 1, height, width, self.channels
-        return self.channels, height, width, self.shape[3]
+        if self.kind == "FULLY_CONNECTED":
+            return self.channels, self.shape[3]
+        return self.channels, height, width, self.shape[3] // self.groups
 
 
 def conv_model(rng: np.random.Generator, case: ConvCase) -> Model:
     """The case with random data; weights and bias are constants."""
     builder = ModelBuilder()
-    dtype = case.dtype
-    data = data_of(rng, dtype, case.shape)
+    dtype, flat = case.dtype, case.kind == "FULLY_CONNECTED"
+    data = data_of(rng, dtype, case.shape[2:] if flat else case.shape)
     x_quant = quantized(rng, dtype, 0.02)
     source = add_tensor(builder, x_quant, data, False)
     weight, scales = _weights(rng, builder, case)
@@ -148,18 +152,17 @@ def conv_model(rng: np.random.Generator, case: ConvCase) -> Model:
         ]
     if case.bias:
         operands.append(_bias(rng, builder, case, scales))
-    spread = float(np.sqrt(np.prod(case.filter_shape[1:3]))) * 0.3
+    spread = float(np.sqrt(np.prod(case.filter))) * 0.3
     if case.kind != "DEPTHWISE_CONV_2D":
-        spread *= float(np.sqrt(case.shape[3]))
+        spread *= float(np.sqrt(case.shape[3] // case.groups))
     out_quant = quantized(rng, dtype, spread * (0.002 if dtype is DType.INT16 else 0.02))
-    result = add_tensor(builder, out_quant, np.zeros(case.out_shape, data.dtype), False)
-    options: dict[str, Any] = {
-        "padding": case.padding,
-        "stride_h": case.strides[0],
-        "stride_w": case.strides[1],
-        "fused_activation_function": case.activation,
-    }
-    if case.kind != "TRANSPOSE_CONV":
+    out_shape = case.out_shape[2:] if flat else case.out_shape
+    result = add_tensor(builder, out_quant, np.zeros(out_shape, data.dtype), False)
+    options: dict[str, Any] = {"fused_activation_function": case.activation}
+    if not flat:
+        options["padding"] = case.padding
+        options["stride_h"], options["stride_w"] = case.strides
+    if case.kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         options["dilation_h_factor"], options["dilation_w_factor"] = case.dilation
     if case.kind == "DEPTHWISE_CONV_2D":
         options["depth_multiplier"] = case.channels // case.shape[3]
