@@ -68,10 +68,13 @@ def measure_models(
 
 
 def run_graphs(
-    cases: Sequence[Case], target: str = "host", toolchain: str = "zig"
+    cases: Sequence[Case],
+    target: str = "host",
+    toolchain: str = "zig",
+    objective: str = "balanced",
 ) -> list[list[Array]]:
     """The outputs of each graph on its inputs, all in one program."""
-    return _run_graphs(cases, target, toolchain)[0]
+    return _run_graphs(cases, target, toolchain, objective)[0]
 
 
 def _run_graphs(

@@ -29,7 +29,6 @@ from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
-from utvm.schedule.winograd_kernel import schedule_winograd
 
 Array = npt.NDArray[Any]
 BATCHES = 8
@@ -89,31 +88,6 @@ def _conv(
 
 def _words(b: GraphBuilder, data: np.random.Generator, count: int, most: int) -> str:
     return b.constant(data.integers(-most, most, (count,), dtype=np.int32))
-
-
-def winograd_layer(rng: random.Random) -> Module:
-    """A 3x3 layer with an even number of rows and columns of results."""
-    data = np.random.default_rng(rng.randint(0, 1 << 30))
-    b = GraphBuilder("net", find_op)
-    depth, filters, pad = rng.choice([4, 8, 16, 20]), rng.choice([4, 8]), rng.randint(0, 1)
-    height, width = (rng.choice([2, 4, 6]) + 2 - 2 * pad for _ in range(2))
-    x = b.input("x", TensorType((rng.randint(1, 2), height, width, depth), DType.INT8))
-    weight = b.constant(data.integers(-128, 128, (filters, 3, 3, depth), dtype=np.int8))
-    attrs = Conv2dAttrs(padding=(pad,) * 4, input_zero_point=rng.randint(-128, 127))
-    total = b.emit("conv2d", [x, weight, _words(b, data, filters, 1000)], attrs)
-    multiplier = b.constant(data.integers(0, 1 << 30, (filters,), dtype=np.int32))
-    shift = b.constant(data.integers(-12, 1, (filters,), dtype=np.int32))
-    b.output(b.emit("requantize", [total, multiplier, shift], RequantizeAttrs("int8", -128, 127)))
-    return lower(fuse_ops(b.build(), find_op), find_op)
-
-
-@pytest.mark.parametrize("expanded", [False, True])
-@pytest.mark.parametrize("seed", range(8))
-def test_winograd_keeps_the_meaning(seed: int, expanded: bool) -> None:
-    module = winograd_layer(random.Random(seed))
-    scheduled = schedule_winograd(module.functions[0], module.constants, expanded)
-    assert scheduled is not None
-    expect_equal(module, scheduled, seed)
 
 
 def expect_equal(module: Module, scheduled: Scheduled, seed: int) -> None:

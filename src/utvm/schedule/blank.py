@@ -1,4 +1,4 @@
-"""Padding: the same pixel everywhere, written by a micro function that all kernels share.
+"""Padding, and copies of pixels: micro functions that all kernels share.
 
 In: a place in a buffer of int8, uint8 or int16 and what to write. Out: a call; ``blanks_of`` gives
 the micro functions of the calls in a body. Sizes are arguments, so that a network has few of them,
@@ -13,12 +13,25 @@ from functools import cache
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Buffer, Expr, For, Function, Imm, Invoke, Pointer, Stmt, Store, Var
+from utvm.ir.loop import (
+    Buffer,
+    Expr,
+    For,
+    Function,
+    Imm,
+    Invoke,
+    Let,
+    Load,
+    Pointer,
+    Stmt,
+    Store,
+    Var,
+)
 from utvm.ir.rewrite import simplify_body, statements
 
-_COUNT, _WORDS, _PITCH, _VALUE = Var("count"), Var("words"), Var("pitch"), Var("value")
-_PLACE, _WORD = Var("place"), Var("word")
-_UNROLLED = (4, 2, 1)
+_COUNT, _TURNS, _PITCH, _VALUE = Var("count"), Var("turns"), Var("pitch"), Var("value")
+_PLACE, _TURN = Var("place"), Var("turn")
+_UNROLLED = (8, 4, 2, 1)
 _TYPES = (DType.INT8, DType.UINT8, DType.INT16)
 
 
@@ -29,14 +42,23 @@ def blank(buffer: Buffer, at: Expr, value: int, count: int, size: int, pitch: in
     word = int.from_bytes(
         np.full(lanes, value, buffer.dtype.numpy).tobytes(), "little", signed=True
     )
-    scalars = (Imm(count), Imm(size // lanes), Imm(pitch), Imm(word))
+    scalars = (Imm(count), Imm(size // lanes // unroll), Imm(pitch), Imm(word))
     return Invoke(_micro(buffer.dtype, unroll).name, (Pointer(buffer, at),), scalars)
+
+
+def copy(source: Pointer, buffer: Buffer, at: Expr, size: int) -> Invoke:
+    """Copies ``size`` elements, whole words, of one type."""
+    words = size * buffer.dtype.bits // 32
+    unroll = next(n for n in _UNROLLED if words % n == 0)
+    micro = _copy_micro(buffer.dtype, unroll)
+    return Invoke(micro.name, (source, Pointer(buffer, at)), (Imm(words // unroll),))
 
 
 def blanks_of(body: Sequence[Stmt]) -> tuple[Function, ...]:
     """The micro functions of all calls of ``blank`` in a body."""
     called = {stmt.function for stmt in statements(tuple(body)) if isinstance(stmt, Invoke)}
-    micros = (_micro(dtype, unroll) for dtype in _TYPES for unroll in _UNROLLED)
+    makers = (_micro, _copy_micro)
+    micros = (make(t, unroll) for make in makers for t in _TYPES for unroll in _UNROLLED)
     return tuple(micro for micro in micros if micro.name in called)
 
 
@@ -44,14 +66,34 @@ def blanks_of(body: Sequence[Stmt]) -> tuple[Function, ...]:
 def _micro(dtype: DType, unroll: int) -> Function:
     lanes = 32 // dtype.bits
     lines = Buffer("lines", dtype, (lanes * unroll,), "output")
-    at = _PLACE * _PITCH + _WORD * lanes
+    at = _PLACE * _PITCH + _TURN * (lanes * unroll)
     stores = tuple(Store(lines, (at + lanes * i,), _VALUE, lanes) for i in range(unroll))
-    inner = For(_WORD, Imm(0), _WORDS, stores, unroll, parallel=True)
+    inner = For(_TURN, Imm(0), _TURNS, stores, parallel=True)
     return Function(
         f"blank_{dtype.value}_{unroll}",
         (),
         (lines,),
         simplify_body((For(_PLACE, Imm(0), _COUNT, (inner,), parallel=True),)),
-        comment=("Padding: count times words of the same value, pitch elements apart.",),
-        scalars=(_COUNT, _WORDS, _PITCH, _VALUE),
+        comment=(f"Padding: count times turns of {unroll} words, pitch elements apart.",),
+        scalars=(_COUNT, _TURNS, _PITCH, _VALUE),
+    )
+
+
+def _copy_micro(dtype: DType, unroll: int) -> Function:
+    lanes = 32 // dtype.bits
+    source = Buffer("x", dtype, (lanes * unroll,), "input")
+    lines = Buffer("lines", dtype, (lanes * unroll,), "output")
+    body: list[Stmt] = []
+    for i in range(unroll):
+        load = Load(source, (_TURN * (lanes * unroll) + lanes * i,), lanes)
+        body.append(Let(Var(f"word_{i}"), load))
+    for i in range(unroll):
+        body.append(Store(lines, (_TURN * (lanes * unroll) + lanes * i,), Var(f"word_{i}"), lanes))
+    return Function(
+        f"copy_{dtype.value}_{unroll}",
+        (source,),
+        (lines,),
+        simplify_body((For(_TURN, Imm(0), _TURNS, tuple(body), parallel=True),)),
+        comment=(f"So many turns of {unroll} words of pixels.",),
+        scalars=(_TURNS,),
     )

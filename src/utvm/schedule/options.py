@@ -31,6 +31,7 @@ from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd, stream_bytes
+from utvm.schedule.winograd_transform import tile_of
 from utvm.target.target import Target
 
 Knobs = Mapping[str, Sequence[int]]
@@ -281,7 +282,10 @@ def _winograd_options(
 
 def _winograd_tile(w: WeightedSum) -> float:
     """Cycles for the 2x2 results of one filter: products, sums and results, share of transforms."""
-    return 15 * w.depth + 190 + 36 * w.depth / w.filters
+    tile = tile_of(w)
+    products = len(tile.products)
+    sums = len(tile.sums)
+    return 0.94 * products * w.depth + 94 + 6 * sums + 2.25 * products * w.depth / w.filters
 
 
 def _depthwise_options(

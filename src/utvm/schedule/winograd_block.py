@@ -1,16 +1,12 @@
-"""Winograd F(2x2, 3x3) in exact integers: the micro functions of a 3x3 convolution with stride 1.
+"""Winograd convolution in exact integers: the micro functions of what winograd_algorithm.py says.
 
-A tile of 2x2 results takes 16 products per channel instead of 36. With d the 4x4 pixels and g the
-weights, Y = A'[(G g G') * (B' d B)]A (Winograd 1980; Lavin and Gray, arXiv:1509.09308). B and A
-hold only 0, 1 and -1. G holds halves, so weights are scaled by 4, and sums divided by 4, exactly.
+With d the pixels of a tile and g the weights, the 2x2 results are Y = A'[(G g G') * (B' d B)]A. B
+and A hold only 0, 1 and -1. G may hold halves; then weights are scaled, and sums divided again,
+exactly.
 
-    B' = 1  0 -1  0      2G = 2  0  0      A' = 1  1  1  0
-         0  1  1  0           1  1  1           0  1 -1 -1
-         0 -1  1  0           1 -1  1
-         0  1  0 -1           0  0  2
-
-In: geometry and constants. Out: ``transform`` (pixels of a row of tiles to 16 values each) and
-``multiply`` (products, sums, results, epilogue), and the stream of transformed weights.
+In: geometry and constants. Out: ``transform`` (pixels of a row of tiles to the values of all
+products) and ``multiply`` (products, sums, results, epilogue), and the stream of transformed
+weights.
 
 Sums lie where the values of the tile before were, which are of no more use, row by row as far
 apart: one pointer serves both, and registers are what limits the inner loop. Tile 0 is left free.
@@ -29,144 +25,51 @@ from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.epilogue import Epilogue
 from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import pair_words
+from utvm.schedule.winograd_algorithm import EVERYWHERE, Line, Run, Tile
+from utvm.schedule.winograd_transform import COUNT, FILTERS, I16, I32, tile_of
 
-I16, I32 = DType.INT16, DType.INT32
-PRODUCTS = 16
-FILTERS = 4
 MOST_UNROLLED = 16
 """Steps of two channels that are unrolled without a loop around them."""
+RESULTS = 2
+"""Filters whose results are made in one turn of the loop."""
+MOST_REACH = 4000
+"""Bytes that one pointer reaches."""
 _ORDER = np.array([0, 2, 1, 3])
-_G2 = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 
-COUNT = Var("count")
 _TILE, _GROUP, _PAIR, _BLOCK = Var("tile"), Var("group"), Var("pair"), Var("block")
-_PRODUCT, _STEP, _T, _F = Var("product"), Var("k"), Var("t"), Var("f")
+_SUM, _STEP, _T, _F = Var("sum"), Var("k"), Var("t"), Var("f")
 
 
 def transformed_weights(w: WeightedSum) -> np.ndarray:
-    """4 G g G' of every filter and channel, int16 [filters, 16, depth], channels in the order that
-    SXTB16 yields."""
-    g = w.weights.astype(np.int64)
-    u = np.einsum("ai,fijc,bj->fabc", _G2, g, _G2).reshape(w.filters, PRODUCTS, -1, 4)
-    return np.ascontiguousarray(u[..., _ORDER].reshape(w.filters, PRODUCTS, -1)).astype(np.int16)
+    """G g G' of every filter and channel, int16 [filters, products, depth], channels in the order
+    that SXTB16 yields."""
+    u = tile_of(w).weights(w.weights)
+    grouped = u.reshape(*u.shape[:2], -1, 4)[..., _ORDER]
+    return np.ascontiguousarray(grouped.reshape(u.shape)).astype(np.int16)
 
 
-def weights_micro(w: WeightedSum) -> Function:
-    """4 G g G' of ``count`` filters at run time, from weights of one byte to the stream's words.
-
-    Filters lie one behind the other, and so do their words; a word holds two channels.
-    """
-    depth, steps = w.depth, w.depth // 2
-    taps = Buffer("g", DType.INT8, (9 * depth,), "input")
-    words = Buffer("u", I32, (PRODUCTS * steps * FILTERS - FILTERS + 1,), "output")
-    body: list[Stmt] = []
-    halves: dict[tuple[int, int, int], Expr] = {}
-    for j in range(3):
-        for i in range(3):
-            word = Var(f"g{i}{j}")
-            index = _F * (9 * depth) + _GROUP * 4 + (3 * i + j) * depth
-            body.append(Let(word, Load(taps, (index,), 4)))
-            for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
-                halves[i, j, half] = Var(f"g{i}{j}_{half}")
-                body.append(Let(Var(f"g{i}{j}_{half}"), Call(name, (word,), I32)))
-    for half in range(2):
-        column: dict[tuple[int, int], Expr] = {}
-        for j in range(3):
-            for i, value in enumerate(_spread_weights([halves[i, j, half] for i in range(3)])):
-                column[i, j] = Var(f"h{i}{j}_{half}")
-                body.append(Let(Var(f"h{i}{j}_{half}"), value))
-        for i in range(4):
-            for j, value in enumerate(_spread_weights([column[i, j] for j in range(3)])):
-                at = (4 * i + j) * steps * FILTERS + half * FILTERS
-                body.append(Store(words, (_F + _GROUP * (2 * FILTERS) + at,), value))
-    inner = For(_GROUP, Imm(0), Imm(depth // 4), tuple(body), parallel=True)
-    return Function(
-        f"winograd_weights_{depth}",
-        (taps,),
-        (words,),
-        simplify_body((For(_F, Imm(0), COUNT, (inner,), parallel=True),)),
-        comment=(f"Weights of 3x3 taps, {depth} channels, to 16 values each: 4 G g G'.",),
-        scalars=(COUNT,),
-    )
+def largest_sum(w: WeightedSum, biases: Array) -> int:
+    """The greatest magnitude of a sum with its bias."""
+    sums = np.abs(w.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * _largest_pixel(w)
+    return int((sums + np.abs(biases.astype(np.int64))).max())
 
 
-def _spread_weights(g: list[Expr]) -> list[Expr]:
-    """2G times three words of two channels."""
+def _largest_pixel(w: WeightedSum) -> int:
+    return 255 if w.source.dtype is DType.UINT8 else 128
 
-    def word(name: str, a: Expr, b: Expr) -> Expr:
-        return Call(name, (a, b), I32)
 
-    outer = word("sadd16", g[0], g[2])
-    return [
-        word("sadd16", g[0], g[0]),
-        word("sadd16", outer, g[1]),
-        word("ssub16", outer, g[1]),
-        word("sadd16", g[2], g[2]),
+def fits_int32(w: WeightedSum, biases: Array) -> bool:
+    """Whether nothing can overflow on the way; a value is a sum of four pixels."""
+    tile = tile_of(w)
+    per_product = np.abs(transformed_weights(w).astype(np.int64)).sum(axis=2)
+    sums = [
+        per_product[:, run.first + i * run.each :][:, : run.each].sum(axis=1).max()
+        for run in tile.runs
+        for i in range(len(run.positions))
     ]
-
-
-def fits_int32(w: WeightedSum) -> bool:
-    """Whether no sum of products can overflow; a value is a sum of four pixels, of 128 at most."""
-    largest = np.abs(transformed_weights(w).astype(np.int64)).sum(axis=2).max()
-    # A result adds nine sums and four times the bias.
-    return bool(9 * 512 * int(largest) < 1 << 31)
-
-
-def transform_micro(w: WeightedSum, line: int) -> Function:
-    """B' d B of ``count`` tiles side by side; ``line`` bytes from one row of pixels to the next.
-
-    Values of a tile lie one behind the other, ``depth`` int16 each.
-    """
-    depth = w.depth
-    pixels = Buffer("x", DType.INT8, (3 * line + 4 * depth,), "input")
-    values = Buffer("v", I16, (PRODUCTS * depth,), "output")
-    body: list[Stmt] = []
-    halves: dict[tuple[int, int, int], Expr] = {}
-    for j in range(4):
-        for i in range(4):
-            word = Var(f"d{i}{j}")
-            index = _TILE * (2 * depth) + _GROUP * 4 + (i * line + j * depth)
-            body.append(Let(word, Load(pixels, (index,), 4)))
-            for half, name in enumerate(("sxtb16", "sxtb16_ror8")):
-                var = Var(f"d{i}{j}_{half}")
-                body.append(Let(var, Call(name, (word,), I32)))
-                halves[i, j, half] = var
-    for half in range(2):
-        column: dict[tuple[int, int], Expr] = {}
-        for j in range(4):
-            part = _spread([halves[i, j, half] for i in range(4)])
-            for i, value in enumerate(part):
-                var = Var(f"c{i}{j}_{half}")
-                body.append(Let(var, value))
-                column[i, j] = var
-        for i in range(4):
-            for j, value in enumerate(_spread([column[i, j] for j in range(4)])):
-                at = (4 * i + j) * depth + 2 * half
-                index = _TILE * (PRODUCTS * depth) + _GROUP * 4 + at
-                body.append(Store(values, (index,), value, 2))
-    inner = For(_GROUP, Imm(0), Imm(depth // 4), tuple(body), parallel=True)
-    return Function(
-        f"winograd_transform_{depth}",
-        (pixels,),
-        (values,),
-        simplify_body((For(_TILE, Imm(0), COUNT, (inner,), parallel=True),)),
-        comment=(f"Tiles of 4x4 pixels, {depth} channels, to 16 values each: B' d B.",),
-        scalars=(COUNT,),
-    )
-
-
-def _spread(d: list[Expr]) -> list[Expr]:
-    """B' times four words of two channels."""
-
-    def word(name: str, a: Expr, b: Expr) -> Expr:
-        return Call(name, (a, b), I32)
-
-    return [
-        word("ssub16", d[0], d[2]),
-        word("sadd16", d[1], d[2]),
-        word("ssub16", d[2], d[1]),
-        word("ssub16", d[1], d[3]),
-    ]
+    # A result adds nine sums at most.
+    partial = 9 * 4 * _largest_pixel(w) * int(max(sums))
+    return partial + tile.scale * largest_sum(w, biases) < 1 << 31
 
 
 @dataclass
@@ -177,10 +80,12 @@ class MultiplyBuilder:
     tiles: int
     biases: Array
     constants: Mapping[str, Array]
+    tile: Tile = field(init=False)
     epilogue: Epilogue = field(init=False)
 
     def __post_init__(self) -> None:
         w = self.w
+        self.tile = tile_of(w)
         self.epilogue = Epilogue(
             w.epilogue,
             w.acc,
@@ -193,24 +98,29 @@ class MultiplyBuilder:
 
     @property
     def apart(self) -> bool:
-        """Whether sums need a buffer of their own: too few channels leave no room for them."""
-        return self.w.depth < 2 * self.tiles * FILTERS
+        """Whether sums need a buffer of their own: too few channels leave no room for them, or so
+        many products that no pointer reaches them all."""
+        small = self.w.depth < 2 * self.tiles * FILTERS
+        return small or 2 * self._size > MOST_REACH
 
     def build(self) -> Function | None:
         """The micro function; None where the epilogue cannot be taken over."""
-        products = For(_PRODUCT, Imm(0), Imm(PRODUCTS), tuple(self._products()))
-        results: tuple[Stmt, ...] = tuple(self._results())
+        products = [
+            For(_SUM, Imm(0), Imm(len(run.positions)), tuple(self._sums_of(run)))
+            for run in self.tile.runs
+        ]
+        results = tuple(s for f in range(RESULTS) for s in self._results(f))
         if not self.epilogue.legal:
             return None
-        results = (For(_F, Imm(0), Imm(FILTERS), results),)
+        results = (For(_F, Imm(0), Imm(FILTERS), results, RESULTS),)
         results = (For(_T, Imm(0), Imm(self.tiles), results),)
         blocks = self.w.filters // FILTERS
-        body: tuple[Stmt, ...] = (For(_BLOCK, Imm(0), Imm(blocks), (products, *results)),)
+        body: tuple[Stmt, ...] = (For(_BLOCK, Imm(0), Imm(blocks), (*products, *results)),)
         body = simplify_body((For(_PAIR, Imm(0), COUNT, body),))
         inputs, outputs = self.epilogue.parameters()
         about = f"Products of {self.tiles} tiles and {FILTERS} filters, their sums and results."
         return Function(
-            f"winograd{self.tiles}x{FILTERS}_{self.w.depth}",
+            f"winograd{self.tiles}x{FILTERS}_{len(self.tile.products)}_{self.w.depth}",
             (self._stream_buffer(), *inputs),
             (*outputs, self._values(), *((self._sums(),) if self.apart else ())),
             self.epilogue.resized(body),
@@ -219,9 +129,9 @@ class MultiplyBuilder:
         )
 
     def rescale(self) -> np.ndarray:
-        """Bias and constants of the rescale [filters, words]."""
+        """Bias, scaled as sums are, and constants of the rescale [filters, words]."""
         per_filter = self.epilogue.streamed(self.constants)
-        return np.stack([self.biases << self._shift, *per_filter], axis=1).astype(np.int32)
+        return np.stack([self.biases * self.tile.scale, *per_filter], axis=1).astype(np.int32)
 
     def stream(self) -> np.ndarray:
         """Per block: weights product by product, then bias and rescale filter by filter."""
@@ -230,7 +140,7 @@ class MultiplyBuilder:
         parts: list[np.ndarray] = []
         for begin in range(0, self.w.filters, FILTERS):
             own = u[begin : begin + FILTERS]
-            words = pair_words(own.reshape(-1)).reshape(FILTERS, PRODUCTS, -1)
+            words = pair_words(own.reshape(-1)).reshape(FILTERS, len(self.tile.products), -1)
             parts.append(words.transpose(1, 2, 0).reshape(-1))
             parts.append(rescale[begin : begin + FILTERS].reshape(-1))
         return np.concatenate(parts).astype(np.int32)
@@ -240,63 +150,70 @@ class MultiplyBuilder:
         return self.w.depth // 2
 
     @property
+    def _size(self) -> int:
+        """Values of a tile."""
+        return len(self.tile.products) * self.w.depth
+
+    @property
     def block_words(self) -> int:
         rescale = 1 + len(self.epilogue.per_filter)
-        return FILTERS * (PRODUCTS * self._steps + rescale)
+        return FILTERS * (len(self.tile.products) * self._steps + rescale)
 
     def _values(self) -> Buffer:
-        return Buffer("v", I16, ((self.tiles + 1) * PRODUCTS * self.w.depth,), "output")
+        return Buffer("v", I16, ((self.tiles + 1) * self._size,), "output")
 
     def _stream_buffer(self) -> Buffer:
         return Buffer("w", I32, (self.block_words * (self.w.filters // FILTERS),), "input")
 
     def _sums(self) -> Buffer:
-        return Buffer("sums", I32, (PRODUCTS * self.tiles * FILTERS,), "output")
+        return Buffer("sums", I32, (len(self.tile.sums) * self.tiles * FILTERS,), "output")
 
-    def _sum(self, product: Expr, place: Expr) -> tuple[Buffer, tuple[Expr, ...], int]:
-        """Where the sum of a product for one tile and filter lies: buffer, index, lanes."""
+    def _sum(self, run: Run, number: Expr, place: Expr) -> tuple[Buffer, tuple[Expr, ...], int]:
+        """Where sum ``number`` of a run lies for one tile and filter: buffer, index, lanes."""
         if self.apart:
-            return self._sums(), (product * (self.tiles * FILTERS) + place,), 1
+            ahead = sum(len(other.positions) for other in self.tile.runs if other.first < run.first)
+            return self._sums(), ((number + ahead) * (self.tiles * FILTERS) + place,), 1
         depth = self.w.depth
-        tile = _PAIR * (self.tiles * PRODUCTS * depth)
-        return self._values(), (tile + product * depth + place * 2,), 2
+        tile = _PAIR * (self.tiles * self._size) + run.first * depth
+        return self._values(), (tile + number * (run.each * depth) + place * 2,), 2
 
     def _acc(self, t: int, f: int) -> Buffer:
         return Buffer(f"acc_{t}_{f}", I32, (), "register")
 
-    def _products(self) -> list[Stmt]:
-        """One of the 16 products: sums over channels, kept in memory."""
+    def _sums_of(self, run: Run) -> list[Stmt]:
+        """One of the sums of a run: over its products and their channels, kept in memory."""
         accs = [(t, f) for t in range(self.tiles) for f in range(FILTERS)]
         result: list[Stmt] = [Alloc(self._acc(t, f)) for t, f in accs]
-        steps = self._steps
+        steps = run.each * self._steps
         if steps <= MOST_UNROLLED:
             for u in range(steps):
-                result += self._step(None, u, first=u == 0)
+                result += self._step(run, None, u, first=u == 0)
         else:
             many = next(n for n in (8, 4, 2, 1) if steps % n == 0)
             result += [Store(self._acc(t, f), (), Imm(0)) for t, f in accs]
-            body = tuple(s for u in range(many) for s in self._step(_STEP, u, first=False))
+            body = tuple(s for u in range(many) for s in self._step(run, _STEP, u, first=False))
             result.append(For(_STEP, Imm(0), Imm(steps), body, many))
         for t, f in accs:
-            buffer, index, lanes = self._sum(_PRODUCT, Imm(t * FILTERS + f))
+            buffer, index, lanes = self._sum(run, _SUM, Imm(t * FILTERS + f))
             result.append(Store(buffer, index, Load(self._acc(t, f)), lanes))
         return result
 
-    def _step(self, k: Expr | None, u: int, first: bool) -> list[Stmt]:
+    def _step(self, run: Run, k: Expr | None, u: int, first: bool) -> list[Stmt]:
         """Two channels of all tiles against those of all filters."""
         depth = self.w.depth
-        value = _PAIR * (self.tiles * PRODUCTS * depth) + _PRODUCT * depth
-        weight = _BLOCK * self.block_words + _PRODUCT * (FILTERS * self._steps)
+        value = _PAIR * (self.tiles * self._size) + _SUM * (run.each * depth)
+        weight = _BLOCK * self.block_words + _SUM * (run.each * FILTERS * self._steps)
         if k is not None:
             value, weight = value + k * 2, weight + k * FILTERS
         result: list[Stmt] = []
         for t in range(self.tiles):
-            at = (t + 1) * PRODUCTS * depth + 2 * u
+            at = (t + 1) * self._size + run.first * depth + 2 * u
             load = Load(self._values(), (value + at,), 2)
             result.append(Let(Var(f"v{t}_{u}"), load))
+        ahead = FILTERS * (run.first * self._steps + u)
         for f in range(FILTERS):
             word = Var(f"w{f}_{u}")
-            result.append(Let(word, Load(self._stream_buffer(), (weight + (FILTERS * u + f),))))
+            result.append(Let(word, Load(self._stream_buffer(), (weight + (ahead + f),))))
             for t in range(self.tiles):
                 acc, operand = self._acc(t, f), Var(f"v{t}_{u}")
                 total = (
@@ -307,47 +224,73 @@ class MultiplyBuilder:
                 result.append(Store(acc, (), total))
         return result
 
-    def _results(self) -> list[Stmt]:
-        """The 2x2 results of one tile and one filter: A' sums A, a quarter of it, the epilogue."""
+    def _results(self, f: int) -> list[Stmt]:
+        """The 2x2 results of one tile and filter F + ``f``: A' sums A, the epilogue."""
         result: list[Stmt] = []
 
         def named(name: str, value: Expr) -> Expr:
-            result.append(Let(Var(name), value))
-            return Var(name)
+            var = Var(f"{name}_{f}")
+            result.append(Let(var, value))
+            return var
 
-        rows: list[list[Expr]] = [[], []]
-        for j in range(4):
-            m = []
-            for i in range(4):
-                place = self._sum(Imm(4 * i + j), _T * FILTERS + _F)
-                m.append(named(f"m{i}{j}", Load(*place)))
-            rows[0].append(named(f"s{j}", m[0] + m[1] + m[2]))
-            rows[1].append(named(f"d{j}", m[1] - m[2] - m[3]))
-        bias = named("bias", self._rescale_word(-1))
+        rows: list[dict[int, Expr]] = [{}, {}]
+        for column in self.tile.columns.positions:
+            m: dict[int, Expr] = {}
+            for row in self.tile.rows.positions:
+                (run,) = [run for run in self.tile.runs if (row, column) in run.positions]
+                number = Imm(run.positions.index((row, column)))
+                place = self._sum(run, number, _T * FILTERS + _F + f)
+                m[row] = named(f"m{row}_{column}", Load(*place))
+            if column == EVERYWHERE:
+                m[EVERYWHERE] = named("biased", m[EVERYWHERE] + self._rescale_word(f, -1))
+            for y, name in enumerate("sd"):
+                rows[y][column] = named(f"{name}{column}", _signed(m, y))
         shift = self._shift
-        for i, (a, b, c, d) in enumerate(rows):
-            for j, total in enumerate((a + b + c, b - c - d)):
-                acc = Buffer(f"total_{i}{j}", I32, (), "register")
-                result += [Alloc(acc), Store(acc, (), bias + _quarter(total, shift))]
-                x = _PAIR * (2 * self.tiles) + _T * 2 + j
-                inside = {"y": Imm(i), "x": x, "c": _BLOCK * FILTERS + _F}
-                result += self.epilogue.result(inside, acc, self._rescale_word, f"{i}{j}", shift)
+        accs: dict[tuple[int, int], Buffer] = {}
+        for i, sums in enumerate(rows):
+            for j in range(2):
+                accs[i, j] = Buffer(f"total_{i}{j}_{f}", I32, (), "register")
+                total = _scaled(_signed(sums, j), shift - self._down)
+                result += [Alloc(accs[i, j]), Store(accs[i, j], (), total)]
+        words = [
+            named(f"constant_{i}", self._rescale_word(f, i))
+            for i in range(len(self.epilogue.per_filter))
+        ]
+        for (i, j), acc in accs.items():
+            x = _PAIR * (2 * self.tiles) + _T * 2 + j
+            inside = {"y": Imm(i), "x": x, "c": _BLOCK * FILTERS + _F + f}
+            result += self.epilogue.result(inside, acc, words.__getitem__, f"{i}{j}_{f}", shift)
         return result
 
     @property
-    def _shift(self) -> int:
-        """How far left sums are shifted with the division by 4, if the epilogue asks for it."""
-        shift = self.epilogue.left_shift
-        largest = 4 * 128 * int(np.abs(self.w.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max())
-        return shift if largest << max(shift - 2, 0) < 1 << 31 else 0
+    def _down(self) -> int:
+        """How far sums are shifted right: the logarithm of the algorithm's scale."""
+        return self.tile.scale.bit_length() - 1
 
-    def _rescale_word(self, i: int) -> Load:
-        """Constant ``i`` of the filter's epilogue; -1 is its bias."""
+    @property
+    def _shift(self) -> int:
+        """How far left sums are shifted when the scale is taken out, if the epilogue asks so."""
+        shift = self.epilogue.left_shift
+        largest = self.tile.scale * largest_sum(self.w, self.biases)
+        return shift if largest << max(shift - self._down, 0) < 1 << 31 else 0
+
+    def _rescale_word(self, f: int, i: int) -> Load:
+        """Constant ``i`` of the epilogue of filter F + ``f``; -1 is its bias."""
         per_filter = 1 + len(self.epilogue.per_filter)
-        first = PRODUCTS * self._steps * FILTERS + 1 + i
+        first = len(self.tile.products) * self._steps * FILTERS + f * per_filter + 1 + i
         return Load(self._stream_buffer(), (_BLOCK * self.block_words + _F * per_filter + first,))
 
 
-def _quarter(total: Expr, shift: int) -> Expr:
-    """A quarter of four times a sum, ``shift``ed left."""
-    return total >> 2 - shift if shift < 2 else total * (1 << shift - 2)
+def _signed(sums: Mapping[int, Expr], result: int) -> Expr:
+    """What sums by position add to a result: position 0 or 1 comes first, and is added."""
+    terms = [(value, Line.signs(position)[result]) for position, value in sorted(sums.items())]
+    used = [(value, sign) for value, sign in terms if sign]
+    total = used[0][0]
+    for value, sign in used[1:]:
+        total = total + value if sign > 0 else total - value
+    return total
+
+
+def _scaled(total: Expr, shift: int) -> Expr:
+    """A sum shifted left, or right where its low bits are zero."""
+    return total * (1 << shift) if shift >= 0 else total >> -shift

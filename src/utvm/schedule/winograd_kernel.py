@@ -1,15 +1,15 @@
-"""A 3x3 convolution by Winograd's algorithm: the whole kernel.
+"""A convolution by Winograd's algorithm: the whole kernel.
 
 In: an unscheduled kernel and the module's constants. Out: the kernel, which takes two rows of
-results at a time: it copies four rows of pixels with their padding, transforms them tile by tile
-and multiplies; or None where the kernel is of another shape. Weights take 3.6 times their bytes: in
-flash, or, ``expanded`` at each run, in RAM.
+results at a time: it copies their rows of pixels with the padding, transforms them tile by tile
+and multiplies; or None where the kernel is of another shape. There are fewer products, but a weight
+for each of them (3x3: 3.6 times the bytes): in flash, or, ``expanded`` at each run, in RAM.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -31,20 +31,17 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
-from utvm.schedule.blank import blank, blanks_of
+from utvm.schedule.blank import blank, blanks_of, copy
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
-from utvm.schedule.winograd_block import (
-    FILTERS,
-    PRODUCTS,
-    MultiplyBuilder,
-    fits_int32,
-    transform_micro,
-    weights_micro,
-)
+from utvm.schedule.winograd_algorithm import EVERYWHERE
+from utvm.schedule.winograd_block import MultiplyBuilder, fits_int32
+from utvm.schedule.winograd_transform import FILTERS, TransformBuilder, tile_of, weights_micro
 
 TILES = 2
-_LINES = 4
+MOST_TAPS = 7
+MOST_VALUES = 9 << 10
+"""Bytes for the values of the tiles that are transformed at a time."""
 
 
 def schedule_winograd(
@@ -55,87 +52,172 @@ def schedule_winograd(
     if w is None or not is_winograd(w):
         return None
     biases = known_bias(w.bias, w.filters, constants)
-    if biases is None:
+    if biases is None or not fits_int32(w, biases):
         return None
     tiles = w.columns // 2
-    parts: list[tuple[int, int, MultiplyBuilder, Function]] = []
-    for first, count, width in (
-        (0, tiles // TILES, TILES),
-        (tiles - tiles % TILES, tiles % TILES, 1),
-    ):
-        if count:
-            builder = MultiplyBuilder(w, width, biases, constants)
-            micro = builder.build()
-            if micro is None:
-                return None
-            parts.append((first, count, builder, micro))
-    return _kernel(w, parts, expanded)
+    parts: list[_Part] = []
+    for width in dict.fromkeys((min(TILES, tiles), 1)):
+        if width == 1 and tiles % TILES == 0:
+            continue
+        builder = MultiplyBuilder(w, width, biases, constants)
+        micro = builder.build()
+        if micro is None:
+            return None
+        parts.append(_Part(width, builder, micro))
+    return _Kernel(w, parts, expanded).build()
 
 
 def is_winograd(w: WeightedSum) -> bool:
-    """3x3, stride 1, whole tiles and blocks."""
+    """Windows where products are saved, whole tiles and blocks."""
     return (
-        w.window == (3, 3)
+        min(w.window) > 1
+        and max(w.window) <= MOST_TAPS
+        and saves_products(w)
         and w.narrow
-        and w.source.dtype is DType.INT8
-        and w.strides == (1, 1)
+        and w.source.dtype in (DType.INT8, DType.UINT8)
         and w.row_dilation == 1
         and w.rows % 2 == 0
         and w.columns % 2 == 0
         and w.depth % 4 == 0
         and w.filters % FILTERS == 0
-        and fits_int32(w)
+        and fits_int32(w, np.zeros(w.filters, np.int32))
     )
+
+
+def saves_products(w: WeightedSum) -> bool:
+    """Whether there are fewer products than in the sums; strides as long as the window leave the
+    pixels of a tile with one result each."""
+    (kh, kw), tile = w.window, tile_of(w)
+    everywhere = EVERYWHERE in tile.rows.positions and EVERYWHERE in tile.columns.positions
+    return everywhere and len(tile.products) < 4 * kh * kw
 
 
 def stream_bytes(w: WeightedSum) -> int:
     """What the transformed weights take."""
-    return 2 * PRODUCTS * w.depth * w.filters
+    return 2 * len(tile_of(w).products) * w.depth * w.filters
 
 
-def _kernel(
-    w: WeightedSum, parts: list[tuple[int, int, MultiplyBuilder, Function]], expanded: bool
-) -> Scheduled:
-    line = (w.columns + 2) * w.depth
-    tiles = w.columns // 2
-    lines = Buffer("lines", w.source.dtype, (_LINES * line,), "workspace")
-    tile = PRODUCTS * w.depth
-    values = Buffer("values", DType.INT16, ((tiles + 1) * tile,), "workspace")
-    sums = Buffer("sums", DType.INT32, (PRODUCTS * TILES * FILTERS,), "workspace")
-    apart = any(builder.apart for _, _, builder, _ in parts)
-    stream, first_of_all, data = _stream(w, parts[0][2], expanded)
-    transform = transform_micro(w, line)
-    n, strip = Var("n"), Var("strip")
-    calls: list[Stmt] = []
-    for first, count, builder, micro in parts:
-        pointers = [Pointer(stream, Imm(0))]
-        results: list[Pointer] = []
-        for operand in builder.epilogue.operands.values():
-            offset = operand.outer + Imm(2 * first * operand.step("x"))
-            offset = offset + strip * (2 * operand.step("y"))
-            pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
-            (results if operand.buffer.scope == "output" else pointers).append(pointer)
-        extra = (Pointer(sums, Imm(0)),) if builder.apart else ()
-        arguments = (*pointers, *results, Pointer(values, Imm(first * tile)), *extra)
-        calls.append(Invoke(micro.name, arguments, (Imm(count),)))
-    expand = Invoke(
-        transform.name, (Pointer(lines, Imm(0)), Pointer(values, Imm(tile))), (Imm(tiles),)
-    )
-    rows = loop(strip, w.rows // 2, *_copy(w, lines, n, strip * 2), expand, *calls)
-    whole = (blank(lines, Imm(0), w.padding, 1, lines.elements),) if w.padded else ()
-    tables = {o.buffer.name for _, _, b, _ in parts for o in b.epilogue.operands.values()}
-    kept = tuple(b for b in w.function.constants if b.name in tables)
-    own = (stream,) if expanded else ()
-    body = simplify_body((*first_of_all, loop(n, w.image[0], *whole, rows)))
-    function = replace(
-        w.function,
-        body=body,
-        workspace=(values, *((sums,) if apart else ()), lines, *own),
-        constants=(*(Buffer(k, dtype_of(a), a.shape, "const") for k, a in data.items()), *kept),
-    )
-    made = (transform, *((weights_micro(w),) if expanded else ()), *(m for *_, m in parts))
-    micros = (*made, *blanks_of(body))
-    return Scheduled(function, micros, data)
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """The micro function that takes ``tiles`` tiles at a time."""
+
+    tiles: int
+    builder: MultiplyBuilder
+    micro: Function
+
+
+@dataclass(frozen=True, eq=False)
+class _Kernel:
+    """Two rows of results at a time: rows of pixels, the values of some tiles, their results."""
+
+    w: WeightedSum
+    parts: list[_Part]
+    expanded: bool
+
+    @property
+    def tiles(self) -> int:
+        return self.w.columns // 2
+
+    @property
+    def chunk(self) -> int:
+        """Tiles that are transformed at a time."""
+        most = max(MOST_VALUES // (2 * self._tile) // TILES, 1) * TILES
+        chunks = -(-self.tiles // most)
+        return min(-(-self.tiles // chunks // TILES) * TILES, self.tiles)
+
+    @property
+    def transform(self) -> TransformBuilder:
+        """Pairs of tiles at a time where they come in pairs."""
+        even = self.chunk % 2 == 0 and self.tiles % 2 == 0
+        return TransformBuilder(self.w, self.line, 2 if even else 1)
+
+    @property
+    def _tile(self) -> int:
+        """Values of a tile."""
+        return len(tile_of(self.w).products) * self.w.depth
+
+    @property
+    def line(self) -> int:
+        """Bytes of a row of pixels with its padding."""
+        return ((self.w.columns - 1) * self.w.strides[1] + self.w.window[1]) * self.w.depth
+
+    @property
+    def rows(self) -> int:
+        """Rows of pixels of a tile."""
+        return tile_of(self.w).rows.extent
+
+    @property
+    def lines(self) -> Buffer:
+        return Buffer("lines", self.w.source.dtype, (self.rows * self.line,), "workspace")
+
+    @property
+    def values(self) -> Buffer:
+        return Buffer("values", DType.INT16, ((self.chunk + 1) * self._tile,), "workspace")
+
+    @property
+    def sums(self) -> tuple[Buffer, ...]:
+        """A buffer for sums that have no room between the values."""
+        if not any(part.builder.apart for part in self.parts):
+            return ()
+        size = len(tile_of(self.w).sums) * TILES * FILTERS
+        return (Buffer("sums", DType.INT32, (size,), "workspace"),)
+
+    def build(self) -> Scheduled:
+        w = self.w
+        stream, first_of_all, data = _stream(w, self.parts[0].builder, self.expanded)
+        n, strip, chunk = Var("n"), Var("strip"), Var("chunk")
+        full, rest = divmod(self.tiles, self.chunk)
+        row: tuple[Stmt, ...] = (
+            loop(chunk, full, *self._tiles(stream, strip, chunk * self.chunk, self.chunk)),
+        )
+        if rest:
+            row += self._tiles(stream, strip, Imm(full * self.chunk), rest)
+        rows_of_pixels = _copy(w, self.lines, self.rows, n, strip * (2 * w.strides[0]))
+        whole = (blank(self.lines, Imm(0), w.padding, 1, self.lines.elements),) if w.padded else ()
+        rows = loop(strip, w.rows // 2, *rows_of_pixels, *row)
+        body = simplify_body((*first_of_all, loop(n, w.image[0], *whole, rows)))
+        operands = (o for part in self.parts for o in part.builder.epilogue.operands.values())
+        tables = {operand.buffer.name for operand in operands}
+        kept = tuple(b for b in w.function.constants if b.name in tables)
+        own = (stream,) if self.expanded else ()
+        function = replace(
+            w.function,
+            body=body,
+            workspace=(self.values, *self.sums, self.lines, *own),
+            constants=(*(Buffer(k, dtype_of(a), a.shape, "const") for k, a in data.items()), *kept),
+        )
+        expand = (weights_micro(w),) if self.expanded else ()
+        micros = (
+            self.transform.build(),
+            *expand,
+            *(part.micro for part in self.parts),
+        )
+        return Scheduled(function, (*micros, *blanks_of(body)), data)
+
+    def _tiles(self, stream: Buffer, strip: Expr, first: Expr, count: int) -> tuple[Stmt, ...]:
+        """``count`` tiles of a strip from tile ``first`` on."""
+        w, tile = self.w, self._tile
+        pixels = Pointer(self.lines, first * (2 * w.strides[1] * w.depth))
+        turns = Imm(count // self.transform.unroll)
+        arguments = pixels, Pointer(self.values, Imm(tile))
+        calls = [Invoke(self.transform.name, arguments, (turns,))]
+        done = 0
+        for part in self.parts:
+            whole = (count - done) // part.tiles
+            if whole == 0:
+                continue
+            pointers = [Pointer(stream, Imm(0))]
+            results: list[Pointer] = []
+            for operand in part.builder.epilogue.operands.values():
+                offset = operand.outer + (first + done) * (2 * operand.step("x"))
+                offset = offset + strip * (2 * operand.step("y"))
+                pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
+                (results if operand.buffer.scope == "output" else pointers).append(pointer)
+            room = tuple(Pointer(b, Imm(0)) for b in self.sums if part.builder.apart)
+            places = (*pointers, *results, Pointer(self.values, Imm(done * tile)), *room)
+            calls.append(Invoke(part.micro.name, places, (Imm(whole),)))
+            done += whole * part.tiles
+        return tuple(calls)
 
 
 def _stream(
@@ -169,20 +251,20 @@ def _stream(
     return stream, (loop(block, blocks, expand, loop(i, per_block, copy, parallel=True)),), arrays
 
 
-def _copy(w: WeightedSum, lines: Buffer, n: Expr, y: Expr) -> tuple[Stmt, ...]:
-    """Four rows of pixels from row ``y`` of the padded image on."""
+def _copy(w: WeightedSum, lines: Buffer, rows: int, n: Expr, y: Expr) -> tuple[Stmt, ...]:
+    """``rows`` rows of pixels from row ``y`` of the padded image on."""
     _, height, width, depth = w.image
     top, left = w.origin
-    ky, i = Var("ky"), Var("i")
+    ky = Var("ky")
     row = y + ky - top
-    size = lines.elements // _LINES
+    size = lines.elements // rows
     count = min(width * depth, size - left * depth)
     source = w.source.view(w.source.elements)
-    word = ky * size + left * depth + i * 4
-    at = (n * height + row) * (width * depth) + i * 4
-    copy = loop(i, count // 4, Store(lines, (word,), Load(source, (at,), 4), 4), parallel=True)
-    if top == 0 and w.rows + 2 <= height:
-        return (loop(ky, _LINES, copy),)
-    outside = blank(lines, ky * size + left * depth, w.padding, 1, count)
+    to = ky * size + left * depth
+    at = (n * height + row) * (width * depth)
+    inside = copy(Pointer(source, at), lines, to, count)
+    if top == 0 and (w.rows - 1) * w.strides[0] + w.window[0] <= height:
+        return (loop(ky, rows, inside),)
+    outside = blank(lines, to, w.padding, 1, count)
     condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
-    return (loop(ky, _LINES, If(condition, (copy,), (outside,))),)
+    return (loop(ky, rows, If(condition, (inside,), (outside,))),)

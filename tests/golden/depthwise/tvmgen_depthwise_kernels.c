@@ -143,12 +143,12 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
 }
 /* clang-format on */
 
-/* Padding: count times words of the same value, pitch elements apart. */
+/* Padding: count times turns of 1 words, pitch elements apart. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_depthwise_blank_int16_1(
     int16_t *lines __attribute__((unused)),
     int32_t count __attribute__((unused)),
-    int32_t words __attribute__((unused)),
+    int32_t turns __attribute__((unused)),
     int32_t pitch __attribute__((unused)),
     int32_t value __attribute__((unused))) {
   __asm__(
@@ -160,16 +160,16 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_blank_int16_1(
       "  bge .Ltvmgen_depthwise_blank_int16_1_1\n"
       ".Ltvmgen_depthwise_blank_int16_1_2:\n"           /* for place */
       "  movs r6, #0\n"
-      "  cmp r6, r2\n"                       /* words */
-      "  add r6, r0, r2, lsl #2\n"           /* lines end <- lines, words */
+      "  cmp r6, r2\n"                       /* turns */
+      "  add r6, r0, r2, lsl #2\n"           /* lines end <- lines, turns */
       "  bge .Ltvmgen_depthwise_blank_int16_1_3\n"
-      ".Ltvmgen_depthwise_blank_int16_1_4:\n"           /* for word */
+      ".Ltvmgen_depthwise_blank_int16_1_4:\n"           /* for turn */
       "  str r4, [r0], #4\n"                 /* lines <- value */
       "  cmp r0, r6\n"                       /* lines, lines end */
       "  bne .Ltvmgen_depthwise_blank_int16_1_4\n"
       ".Ltvmgen_depthwise_blank_int16_1_3:\n"
       "  lsls r6, r3, #1\n"                  /* pitch */
-      "  sub r6, r6, r2, lsl #2\n"           /* words */
+      "  sub r6, r6, r2, lsl #2\n"           /* turns */
       "  adds r0, r0, r6\n"                  /* lines */
       "  adds r5, r5, #1\n"                  /* place */
       "  cmp r5, r1\n"                       /* place, count */

@@ -374,84 +374,84 @@ static UTVM_ASSEMBLY void tvmgen_residual_expand_4(
 }
 /* clang-format on */
 
-/* Padding: count times words of the same value, pitch elements apart. */
+/* Padding: count times turns of 8 words, pitch elements apart. */
 /* clang-format off */
-static UTVM_ASSEMBLY void tvmgen_residual_blank_int16_4(
+static UTVM_ASSEMBLY void tvmgen_residual_blank_int16_8(
     int16_t *lines __attribute__((unused)),
     int32_t count __attribute__((unused)),
-    int32_t words __attribute__((unused)),
+    int32_t turns __attribute__((unused)),
     int32_t pitch __attribute__((unused)),
     int32_t value __attribute__((unused))) {
   __asm__(
-      "  push {r4, r5, r6, r7}\n"
-      "  ldr r4, [sp, #16]\n"                /* value */
+      "  push {r4, r5, r6}\n"
+      "  ldr r4, [sp, #12]\n"                /* value */
       "  movs r5, #0\n"                      /* place */
       "  movs r6, #0\n"
       "  cmp r6, r1\n"                       /* count */
-      "  bge .Ltvmgen_residual_blank_int16_4_1\n"
-      ".Ltvmgen_residual_blank_int16_4_2:\n"           /* for place */
-      "  movs r6, #0\n"                      /* word */
-      "  movs r7, #0\n"
-      "  cmp r7, r2\n"                       /* words */
-      "  bge .Ltvmgen_residual_blank_int16_4_3\n"
-      ".Ltvmgen_residual_blank_int16_4_4:\n"           /* for word */
-      "  mul r7, r3, r5\n"                   /* pitch, place */
-      "  lsls r7, r7, #1\n"
-      "  add r7, r7, r6, lsl #2\n"           /* word */
-      "  adds r7, r0, r7\n"                  /* lines */
-      "  adds r6, r6, #4\n"                  /* word */
-      "  str r4, [r7]\n"                     /* value */
-      "  str r4, [r7, #4]\n"                 /* value */
-      "  str r4, [r7, #8]\n"                 /* value */
-      "  str r4, [r7, #12]\n"                /* value */
-      "  cmp r6, r2\n"                       /* word, words */
-      "  blt .Ltvmgen_residual_blank_int16_4_4\n"
-      ".Ltvmgen_residual_blank_int16_4_3:\n"
+      "  bge .Ltvmgen_residual_blank_int16_8_1\n"
+      ".Ltvmgen_residual_blank_int16_8_2:\n"           /* for place */
+      "  movs r6, #0\n"
+      "  cmp r6, r2\n"                       /* turns */
+      "  add r6, r0, r2, lsl #5\n"           /* lines end <- lines, turns */
+      "  bge .Ltvmgen_residual_blank_int16_8_3\n"
+      ".Ltvmgen_residual_blank_int16_8_4:\n"           /* for turn */
+      "  str r4, [r0], #32\n"                /* lines <- value */
+      "  str r4, [r0, #-28]\n"               /* value, lines */
+      "  str r4, [r0, #-24]\n"               /* value, lines */
+      "  str r4, [r0, #-20]\n"               /* value, lines */
+      "  str r4, [r0, #-16]\n"               /* value, lines */
+      "  str r4, [r0, #-12]\n"               /* value, lines */
+      "  str r4, [r0, #-8]\n"                /* value, lines */
+      "  str r4, [r0, #-4]\n"                /* value, lines */
+      "  cmp r0, r6\n"                       /* lines, lines end */
+      "  bne .Ltvmgen_residual_blank_int16_8_4\n"
+      ".Ltvmgen_residual_blank_int16_8_3:\n"
+      "  lsls r6, r3, #1\n"                  /* pitch */
+      "  sub r6, r6, r2, lsl #5\n"           /* turns */
+      "  adds r0, r0, r6\n"                  /* lines */
       "  adds r5, r5, #1\n"                  /* place */
       "  cmp r5, r1\n"                       /* place, count */
-      "  blt .Ltvmgen_residual_blank_int16_4_2\n"
-      ".Ltvmgen_residual_blank_int16_4_1:\n"
-      "  pop {r4, r5, r6, r7}\n"
+      "  blt .Ltvmgen_residual_blank_int16_8_2\n"
+      ".Ltvmgen_residual_blank_int16_8_1:\n"
+      "  pop {r4, r5, r6}\n"
       "  bx lr\n");
 }
 /* clang-format on */
 
-/* Padding: count times words of the same value, pitch elements apart. */
+/* Padding: count times turns of 2 words, pitch elements apart. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_residual_blank_int16_2(
     int16_t *lines __attribute__((unused)),
     int32_t count __attribute__((unused)),
-    int32_t words __attribute__((unused)),
+    int32_t turns __attribute__((unused)),
     int32_t pitch __attribute__((unused)),
     int32_t value __attribute__((unused))) {
   __asm__(
-      "  push {r4, r5, r6, r7}\n"
-      "  ldr r4, [sp, #16]\n"                /* value */
+      "  push {r4, r5, r6}\n"
+      "  ldr r4, [sp, #12]\n"                /* value */
       "  movs r5, #0\n"                      /* place */
       "  movs r6, #0\n"
       "  cmp r6, r1\n"                       /* count */
       "  bge .Ltvmgen_residual_blank_int16_2_1\n"
       ".Ltvmgen_residual_blank_int16_2_2:\n"           /* for place */
-      "  movs r6, #0\n"                      /* word */
-      "  movs r7, #0\n"
-      "  cmp r7, r2\n"                       /* words */
+      "  movs r6, #0\n"
+      "  cmp r6, r2\n"                       /* turns */
+      "  add r6, r0, r2, lsl #3\n"           /* lines end <- lines, turns */
       "  bge .Ltvmgen_residual_blank_int16_2_3\n"
-      ".Ltvmgen_residual_blank_int16_2_4:\n"           /* for word */
-      "  mul r7, r3, r5\n"                   /* pitch, place */
-      "  lsls r7, r7, #1\n"
-      "  add r7, r7, r6, lsl #2\n"           /* word */
-      "  adds r7, r0, r7\n"                  /* lines */
-      "  adds r6, r6, #2\n"                  /* word */
-      "  str r4, [r7]\n"                     /* value */
-      "  str r4, [r7, #4]\n"                 /* value */
-      "  cmp r6, r2\n"                       /* word, words */
-      "  blt .Ltvmgen_residual_blank_int16_2_4\n"
+      ".Ltvmgen_residual_blank_int16_2_4:\n"           /* for turn */
+      "  str r4, [r0], #8\n"                 /* lines <- value */
+      "  str r4, [r0, #-4]\n"                /* value, lines */
+      "  cmp r0, r6\n"                       /* lines, lines end */
+      "  bne .Ltvmgen_residual_blank_int16_2_4\n"
       ".Ltvmgen_residual_blank_int16_2_3:\n"
+      "  lsls r6, r3, #1\n"                  /* pitch */
+      "  sub r6, r6, r2, lsl #3\n"           /* turns */
+      "  adds r0, r0, r6\n"                  /* lines */
       "  adds r5, r5, #1\n"                  /* place */
       "  cmp r5, r1\n"                       /* place, count */
       "  blt .Ltvmgen_residual_blank_int16_2_2\n"
       ".Ltvmgen_residual_blank_int16_2_1:\n"
-      "  pop {r4, r5, r6, r7}\n"
+      "  pop {r4, r5, r6}\n"
       "  bx lr\n");
 }
 /* clang-format on */
@@ -470,13 +470,13 @@ void tvmgen_residual_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
                               void *restrict workspace) {
   const int32_t *const stream = tvmgen_residual_conv2d_0_stream;
   int16_t *const lines = workspace;
-  tvmgen_residual_blank_int16_4(lines, 1, 48, 0, -131075);
+  tvmgen_residual_blank_int16_8(lines, 1, 6, 0, -131075);
   for (int32_t y = 0; y < 6; y++) {
     for (int32_t ky = 0; ky < 3; ky++) {
       if (y + ky - 1 >= 0 && y + ky - 1 < 6) {
         tvmgen_residual_expand_4(in0 + ky * 24 + y * 24 - 24, lines + ky * 4 + 12, 6);
       } else {
-        tvmgen_residual_blank_int16_2(lines + ky * 4 + 12, 6, 2, 12, -131075);
+        tvmgen_residual_blank_int16_2(lines + ky * 4 + 12, 6, 1, 12, -131075);
       }
     }
     tvmgen_residual_conv2x4_36_int8(lines, stream, in0 + y * 24, out0 + y * 24, 3);
