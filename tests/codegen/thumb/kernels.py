@@ -131,14 +131,20 @@ def _narrow_step(
     return body
 
 
+MOST_SCALAR = 4
+"""Of a random nest's scalars, which are not negative."""
+
+
 class RandomNest:
     """A micro function from a seed: loops, accumulators, loads of all widths, conditions.
 
-    Every value is kept small enough by masks and clamps that no sum overflows.
+    Every value is kept small enough by masks and clamps that no sum overflows. With ``strides``,
+    scalars are strides and offsets, too; a scalar is at most ``MOST_SCALAR``.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, strides: bool = False) -> None:
         self.random = np.random.default_rng(seed)
+        self.strides = strides
         self.count = 0
         types = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
         self.inputs = tuple(
@@ -151,6 +157,8 @@ class RandomNest:
             Buffer(f"acc{n}", I32, (), "register") for n in range(self.random.integers(1, 13))
         ]
         self.scalars = (Var("n"), Var("m"))[: self.random.integers(0, 3)]
+        if strides:
+            self.scalars = (Var("n"), Var("m"), Var("pitch"))
 
     def pick(self, low: int, high: int) -> int:
         return int(self.random.integers(low, high + 1))
@@ -179,7 +187,9 @@ class RandomNest:
             rounds = self.pick(1, 4)
             stop: Expr = Imm(rounds)
             if self.scalars and self.pick(0, 3) == 0:
-                stop, rounds = self.scalars[0], 4
+                stop, rounds = self.scalars[0], MOST_SCALAR
+                if self.strides and self.pick(0, 1):
+                    stop, rounds = self.scalars[0] + 1, MOST_SCALAR + 1
             inner = self.nest if depth > 1 else self.leaf
             inside = inner([*around, (var, rounds)], depth - 1)
             step = 2 if self.pick(0, 5) == 0 else 1
@@ -210,6 +220,15 @@ class RandomNest:
         """An index below ``room``: constant plus strides of some of the loops around."""
         parts: Expr = Imm(self.pick(0, 20))
         left = room - 25
+        for var, rounds in around if self.strides else ():
+            if self.pick(0, 2) == 0:
+                factor = self.pick(0, min(5, left // (2 * MOST_SCALAR * rounds)))
+                parts = parts + var * self.scalars[-1] * factor
+                left -= factor * MOST_SCALAR * rounds
+        if self.strides and self.pick(0, 1):
+            factor = self.pick(0, min(7, left // (2 * MOST_SCALAR)))
+            parts = parts + self.scalars[-1] * factor
+            left -= factor * MOST_SCALAR
         for var, rounds in around:
             if self.pick(0, 3):
                 stride = self.pick(0, max(0, left // (8 * rounds)))

@@ -7,12 +7,14 @@ that. docs/design/microkernels.md explains the stages on one kernel.
 
 from __future__ import annotations
 
+from utvm.codegen.thumb.accesses import prepare
 from utvm.codegen.thumb.allocate import Allocation, allocate
 from utvm.codegen.thumb.coalesce import coalesce
 from utvm.codegen.thumb.emit import emit, prototype
 from utvm.codegen.thumb.flow import without_dead
 from utvm.codegen.thumb.machine import NotSelectableError
 from utvm.codegen.thumb.select import select
+from utvm.codegen.thumb.walk import plan_walkers
 from utvm.ir.loop import Function
 from utvm.target.target import Target
 
@@ -25,5 +27,11 @@ def assemble(function: Function, symbol: str, target: Target) -> str:
 
 
 def allocation_of(function: Function, target: Target) -> Allocation:
-    """The micro function as scheduled blocks with real registers."""
-    return allocate(coalesce(without_dead(select(function, target))), target.pipeline)
+    """The micro function as scheduled blocks with real registers: where strides are scalars, the
+    better of one pointer that jumps and several that walk."""
+    programs = [select(function, target)]
+    nest = prepare(function)
+    if plan_walkers(nest) != plan_walkers(nest, jumps=True):
+        programs.append(select(function, target, jumps=True))
+    found = [allocate(coalesce(without_dead(p)), target.pipeline) for p in programs]
+    return min(found, key=lambda allocation: allocation.cycles)

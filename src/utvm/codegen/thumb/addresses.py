@@ -41,11 +41,13 @@ class Pointer:
 @dataclass
 class Addresses:
     """``bases`` are the registers of buffers that are addressed without a walker; ``name`` gives
-    the register of a name in a polynomial."""
+    the register of a name in a polynomial. ``jumps``: whether walkers may move by scalars from one
+    access to the next."""
 
     nest: Nest
     builder: Builder
     named: Callable[[str], int]
+    jumps: bool = False
     pointers: list[Pointer] = field(default_factory=list)
     bases: dict[str, int] = field(default_factory=dict)
     computed: dict[tuple[str, Polynomial], int] = field(default_factory=dict)
@@ -54,7 +56,7 @@ class Addresses:
     at_entry: tuple[Draft, int] | None = None
 
     def __post_init__(self) -> None:
-        self.walkers = plan_walkers(self.nest)
+        self.walkers = plan_walkers(self.nest, self.jumps)
 
     def enter(self, parameters: dict[str, int]) -> None:
         """Makes the pointers from the parameters; the last walker of a buffer takes its register
@@ -98,8 +100,9 @@ class Addresses:
         pointer = self.by_access.get(access.number)
         if pointer is None:
             return self._computed(access)
-        offset = (access.form - pointer.form).constant
-        if not offset_fits(offset):
+        way = access.form - pointer.form
+        offset = way.constant
+        if not (way.is_constant and offset_fits(offset)):
             self._advance(pointer, access.form)
             offset = 0
         return (pointer.register,), self._memory(access, offset)
@@ -171,15 +174,27 @@ class Addresses:
         by = form - pointer.form
         pointer.form = form
         register = pointer.register
-        offset = self.evaluate(by.variable)
-        if offset is not None:
-            self.builder.emit("add", register, register, offset)
+        self._move(register, by.variable)
         size = abs(by.constant)
         if size and (size < 4096 or is_modified_immediate(size)):
             op = "addi" if by.constant > 0 else "subi"
             self.builder.add(Inst(op, (register,), (register,), imm=size, advances=True))
         elif size:
             self.builder.emit("add", register, register, self.builder.constant(by.constant))
+
+    def _move(self, register: int, by: Polynomial) -> None:
+        """Adds a polynomial without constant; a name times one or two powers of two needs no
+        product."""
+        match by.terms:
+            case (((name,), coefficient),) if (parts := _powers(coefficient)) is not None:
+                for part in parts:
+                    shift = ("lsl", abs(part).bit_length() - 1) if abs(part) > 1 else None
+                    op = "add" if part > 0 else "sub"
+                    self.builder.emit(op, register, register, self.named(name), shift=shift)
+                return
+        offset = self.evaluate(by)
+        if offset is not None:
+            self.builder.emit("add", register, register, offset)
 
     def approach(self, stmt: For, innermost: bool) -> None:
         """Before a loop: a pointer that moves in it goes to its first access there, so that an
@@ -267,6 +282,18 @@ class Addresses:
 
     def _moving(self, var: str) -> list[Pointer]:
         return [p for p in self.pointers if p.walker.slopes.get(var, ZERO).terms]
+
+
+def _powers(coefficient: int) -> tuple[int, ...] | None:
+    """One or two powers of two, with their signs, whose sum is the coefficient."""
+    size, sign = abs(coefficient), 1 if coefficient > 0 else -1
+    low = size & -size
+    if size == low:
+        return (coefficient,)
+    for other in (size - low, size + low):
+        if other & (other - 1) == 0:
+            return (sign * other, sign * (low if other < size else -low))
+    return None
 
 
 def _scaled(form: Polynomial) -> tuple[str, int] | None:

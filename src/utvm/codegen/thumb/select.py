@@ -35,17 +35,17 @@ UNKNOWN_ROUNDS = 8  # what a loop of unknown length counts in weights
 PARAMETER_REGISTERS = 4
 
 
-def select(function: Function, target: Target) -> Program:
-    """The program of a micro function."""
-    return _Selector(prepare(function), target).run()
+def select(function: Function, target: Target, jumps: bool = False) -> Program:
+    """The program of a micro function; ``jumps`` as in ``plan_walkers``."""
+    return _Selector(prepare(function), target, jumps).run()
 
 
 class _Selector:
-    def __init__(self, nest: Nest, target: Target) -> None:
+    def __init__(self, nest: Nest, target: Target, jumps: bool) -> None:
         self.nest = nest
         self.builder = Builder(target)
         self.builder.require("thumb2")
-        self.addresses = Addresses(nest, self.builder, self._named)
+        self.addresses = Addresses(nest, self.builder, self._named, jumps)
         self.values = Values(self.builder, self._variable, self.addresses.load)
         self.variables: dict[str, int] = {}
         self.needed = self._needed()
@@ -164,10 +164,10 @@ class _Selector:
         self.addresses.approach(stmt, innermost)
         counter = self._counter(stmt, rounds)
         after = self._label()
-        if rounds is None:
+        outside, at = self.builder.block, len(self.builder.block.insts)
+        if rounds is None and not self._surely_runs(stmt):
             self._guard(stmt, after)
-        outside = self.builder.block
-        at = len(outside.insts) - 2 * (rounds is None)
+            at = len(outside.insts) - 2
         label = self._label()
         inner = weight * (UNKNOWN_ROUNDS if rounds is None else rounds)
         self._begin(label, inner, f"for {var.partition('.')[0]}")
@@ -219,6 +219,14 @@ class _Selector:
             shift = ("lsl", slope.bit_length() - 1) if slope > 1 else None
             return build.emit("add", None, register, way, shift=shift)
         return build.emit("mla", None, way, build.constant(slope), register)
+
+    def _surely_runs(self, stmt: For) -> bool:
+        """Whether a loop whose rounds are known at run time only has one at least: scalars that
+        count rounds are not negative."""
+        extent = self.nest.stops[stmt.var.name] - self.nest.starts[stmt.var.name]
+        scalars = {var.name for var in self.nest.function.scalars}
+        counts = all(c > 0 for names, c in extent.terms if names)
+        return extent.constant > 0 and counts and extent.names <= scalars
 
     def _guard(self, stmt: For, after: str) -> None:
         """Jumps behind a loop that does not run."""

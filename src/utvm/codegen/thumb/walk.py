@@ -7,6 +7,10 @@ needs beyond the form is a constant, the immediate of its instruction. So a sequ
 one register at all depths, with one addition per loop:
 
     bias[block*S + c] | in loop k: w[block*S + 4 + 16*k + j] | behind it: w[block*S + 4 + 16*K + j]
+
+Accesses that are a scalar's multiple apart (rows of an image whose pitch is a parameter) take a
+walker each, or one that ``jumps`` by it from one access to the next: fewer registers, more
+additions.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ class _Unfit(Exception):  # noqa: N818 - a signal, not an error
     """These accesses cannot share a pointer."""
 
 
-def plan_walkers(nest: Nest) -> list[Walker]:
+def plan_walkers(nest: Nest, jumps: bool = False) -> list[Walker]:
     """The walking pointers of a nest, in the order of their first use."""
     walkers: list[Walker] = []
     at = _by_statement(nest)
@@ -43,12 +47,12 @@ def plan_walkers(nest: Nest) -> list[Walker]:
         first = nest.accesses[min(members)]
         for walker in walkers:
             if walker.buffer == first.buffer and _near(nest, walker.members | members):
-                joined = _walker(nest, at, walker.members | members)
+                joined = _walker(nest, at, walker.members | members, jumps)
                 if joined is not None:
                     walkers[walkers.index(walker)] = joined
                     break
         else:
-            alone = _walker(nest, at, members)
+            alone = _walker(nest, at, members, jumps)
             if alone is not None:
                 walkers.append(alone)
     return walkers
@@ -89,7 +93,9 @@ def _near(nest: Nest, members: set[int]) -> bool:
     return jumps <= clusters
 
 
-def _walker(nest: Nest, at: Mapping[int, list[int]], members: set[int]) -> Walker | None:
+def _walker(
+    nest: Nest, at: Mapping[int, list[int]], members: set[int], jumps: bool
+) -> Walker | None:
     """The pointer that serves these accesses, or None."""
     first = nest.accesses[min(members)]
     entry = first.form
@@ -98,7 +104,7 @@ def _walker(nest: Nest, at: Mapping[int, list[int]], members: set[int]) -> Walke
     walker = Walker(first.buffer, entry.variable, members)
     scalars = {var.name for var in nest.function.scalars}
     try:
-        _Follower(nest, at, walker, scalars).body(nest.body, walker.entry)
+        _Follower(nest, at, walker, scalars, jumps).body(nest.body, walker.entry)
     except _Unfit:
         return None
     return walker
@@ -113,13 +119,18 @@ class _Follower:
     at: Mapping[int, list[int]]
     walker: Walker
     scalars: set[str]
+    jumps: bool
 
     def body(self, body: tuple[Stmt, ...], form: Polynomial) -> Polynomial:
         self._evaluable(form.names - set(self.nest.loops))
         for stmt in body:
-            for number in self.walker.members.intersection(self.at[id(stmt)]):
-                if self.nest.accesses[number].form.variable != form.variable:
-                    raise _Unfit
+            for number in sorted(self.walker.members.intersection(self.at[id(stmt)])):
+                there = self.nest.accesses[number].form.variable
+                if there != form.variable:
+                    if not self.jumps:
+                        raise _Unfit
+                    self._evaluable((there - form.variable).names)
+                    form = there
             match stmt:
                 case For():
                     form = self._loop(stmt, form)
