@@ -38,7 +38,7 @@ from utvm.ir.rewrite import (
     map_stmt,
     simplify_body,
 )
-from utvm.schedule.epilogue import Epilogue
+from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias
 from utvm.schedule.window_layout import WindowLayout, pack_words, taps_in_order
 
@@ -82,7 +82,12 @@ class BlockBuilder:
             Linear(0, ((names["c"], 1),)),
             last,
             frozenset(names.values()),
+            sharing=self.sharing(),
         )
+
+    def sharing(self) -> Sharing | None:
+        """What layers share; None: every number is a literal."""
+        return None
 
     def build(self) -> tuple[Function, np.ndarray] | None:
         """The micro function and its stream; None where the epilogue cannot be taken over."""
@@ -98,13 +103,16 @@ class BlockBuilder:
         if not self.epilogue.legal:
             return None
         body: tuple[Stmt, ...] = (*self._initial(), *self._sums(self._word_steps()), *stores)
-        blocks = self.filters // b.filters
-        if blocks > 1:
-            body = (For(BLOCK, Imm(0), Imm(blocks), body),)
-        else:
+        blocks = self._blocks()
+        if blocks == Imm(1):
             body = tuple(_without(BLOCK, stmt) for stmt in body)
+        else:
+            body = (For(BLOCK, Imm(0), blocks, body),)
         body = simplify_body((For(PAIR, Imm(0), COUNT, body),))
         return self._function(body), stream
+
+    def _blocks(self) -> Expr:
+        return Imm(self.filters // self.block.filters)
 
     # Constants.
 
@@ -181,14 +189,9 @@ class BlockBuilder:
     def _step(self, k: Expr | None, u: int) -> list[Stmt]:
         """Two taps: the words of all pixels against those of all filters."""
         b = self.block
-        pixel = self.layout.step * self.layout.column
         result: list[Stmt] = []
         for p in range(b.pixels):
-            index: Expr = PAIR * (b.pixels * pixel)
-            if k is not None:
-                index = index + k * 2
-            load = Load(self._window(), (index + (p * pixel + 2 * u),), 2)
-            result.append(Let(Var(f"x{p}_{u}"), load))
+            result.append(Let(Var(f"x{p}_{u}"), self._pixel(p, u, k)))
         first = b.filters + u * self._step_words
         for f in range(b.filters):
             word = Var(f"w{f}_{u}")
@@ -206,16 +209,32 @@ class BlockBuilder:
                 result.append(Store(acc, (), total))
         return result
 
+    def _pixel(self, p: int, u: int, k: Expr | None) -> Load:
+        """Two taps of pixel ``p``: step ``u``, ``k`` steps later."""
+        pixel = self.layout.step * self.layout.column
+        index: Expr = PAIR * (self.block.pixels * pixel)
+        if k is not None:
+            index = index + k * 2
+        return Load(self._window(), (index + (p * pixel + 2 * u),), 2)
+
     # The epilogue.
+
+    def _after_sums(self) -> int:
+        """Where the block's part of the stream goes on behind the weights."""
+        return self.block.filters + self._word_steps() * self._step_words
+
+    def _first_result(self) -> int:
+        """The filter whose result lies where the pointers of the operands point."""
+        return self.first
 
     def _result(self, p: int, f: int) -> list[Stmt]:
         """The kernel's own statements for one pixel and one filter of the block."""
         b, names = self.block, self.w.variables
         inside = {
             names["x"]: PAIR * b.pixels + p,
-            names["c"]: BLOCK * b.filters + (self.first + f),
+            names["c"]: BLOCK * b.filters + (self._first_result() + f),
         }
-        begin = b.filters + self._word_steps() * self._step_words
+        begin = self._after_sums()
 
         def word(i: int) -> Expr:
             return self._word(begin + f * len(self.epilogue.per_filter) + i)

@@ -19,6 +19,7 @@ from utvm.ir.rewrite import simplify_body, substitute_expr
 from utvm.schedule.blank import blanks_of
 from utvm.schedule.conv_block import Block, BlockBuilder
 from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row, has_expand
+from utvm.schedule.panel_kernel import PanelKernel, has_panels
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 from utvm.schedule.window_layout import WindowLayout, window_layout
 
@@ -37,12 +38,14 @@ class Scheduled:
 
 @dataclass(frozen=True)
 class ConvSchedule:
-    """The knobs: pixels and filters of a block, int16 weights, steps per turn of the loop."""
+    """The knobs: pixels and filters of a block, int16 weights, steps per turn of the loop; whether
+    micro functions are ``shared`` with other layers, at the cost of some cycles."""
 
     pixels: int = 2
     filters: int = 4
     wide: bool = False
     steps: int = 8
+    shared: bool = False
 
 
 def schedule_conv(
@@ -52,7 +55,19 @@ def schedule_conv(
     w = read_weighted_sum(function, constants)
     if w is None or w.variables.get("c") is None or not (schedule.wide or w.narrow):
         return None
+    if schedule.shared:
+        return _on_panels(w, constants, schedule)
     return ConvKernel(w, constants, schedule).build()
+
+
+def _on_panels(
+    w: WeightedSum, constants: Mapping[str, Array], schedule: ConvSchedule
+) -> Scheduled | None:
+    if not has_panels(w) or "x" not in w.variables:
+        return None
+    block = Block(schedule.pixels, schedule.filters, schedule.wide, schedule.steps)
+    built = PanelKernel(w, constants, block).build()
+    return None if built is None else Scheduled(*built)
 
 
 @dataclass

@@ -7,6 +7,9 @@ all taps of a row:  E = (w0 w1)(w2 w3)...,  O = (w1 w2)(w3 w4)...
 
     columns that begin in the lower half of a word:  smlad(p0, E0), ..., smlabt(pm, O last)
     columns that begin in the upper half:            smlatb(p0, E0), smlad(p1, O0), ...
+
+Layers may share it: then sizes of planes, strides of the result, blocks of a row and numbers of the
+rescale are scalars.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ from utvm.ir.dtype import DType
 from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
 from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.depthwise_sum import DepthwiseSum
-from utvm.schedule.epilogue import Epilogue
+from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.window_layout import pair_words
 
 CHANNELS, ROWS = Var("channels"), Var("rows")
 _CHANNEL, _FILTER, _ROW, _GROUP = Var("channel"), Var("filter"), Var("row"), Var("group")
+_PITCH, _PLANE, _MORE = Var("pitch"), Var("plane"), Var("more")
+_OUT_COLUMN = Var("out_column")
 Tap = tuple[int, str, int]
 """Word of pixels from the block's first, instruction, word of weights."""
 
@@ -46,13 +51,14 @@ class PlaneLayout:
 
 @dataclass
 class DepthwiseBuilder:
-    """Makes the micro function; ``width`` columns make a block."""
+    """Makes the micro function; ``width`` columns make a block. ``shared``: layers share it."""
 
     w: DepthwiseSum
     layout: PlaneLayout
     width: int
     biases: Array
     constants: Mapping[str, Array]
+    shared: bool = False
     epilogue: Epilogue = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,15 +72,33 @@ class DepthwiseBuilder:
             Linear(0, tuple(sorted(terms))),
             last,
             frozenset(("n", "y", "x", "c", "m")),
+            sharing=self._sharing() if self.shared else None,
         )
+
+    def _sharing(self) -> Sharing:
+        w = self.w
+        # A row ends where the next one begins.
+        row = _OUT_COLUMN * (_MORE * self.width + self.width)
+        return Sharing({("x", w.filters): _OUT_COLUMN, ("y", w.columns * w.filters): row})
+
+    def numbers(self) -> tuple[int, ...]:
+        """What a kernel passes behind channels and rows."""
+        if not self.shared:
+            return ()
+        w, layout = self.w, self.layout
+        more = w.columns // self.width - 1
+        places = (layout.columns, layout.elements, more, w.filters)
+        return (*places, *self.epilogue.numbers.values())
 
     def build(self) -> tuple[Function, np.ndarray] | None:
         """The micro function and its stream; None where the epilogue cannot be taken over."""
         whole, rest = divmod(self.w.columns, self.width)
+        assert rest == 0 or not self.shared
         body: tuple[Stmt, ...] = ()
         if whole:
             block = tuple(self._block(_GROUP * self.width, 0, self.width))
-            body += (For(_GROUP, Imm(0), Imm(whole), block),)
+            stop = _MORE + 1 if self.shared else Imm(whole)
+            body += (For(_GROUP, Imm(0), stop, block),)
         if rest:
             body += tuple(self._block(Imm(0), whole * self.width, rest))
         if not self.epilogue.legal:
@@ -150,13 +174,18 @@ class DepthwiseBuilder:
         return Load(Buffer("w", DType.INT32, (words,), "input"), (index,))
 
     def _planes(self) -> Buffer:
-        return Buffer("x", DType.INT16, (self.layout.elements,), "input")
+        elements = 2 if self.shared else self.layout.elements
+        return Buffer("x", DType.INT16, (elements,), "input")
 
     def _pixels(self, column: Expr, ky: int, at: int) -> Load:
         """Two pixels of window row ``ky``, ``at`` elements behind where ``column`` begins."""
         w, layout = self.w, self.layout
-        index = _CHANNEL * layout.elements + _ROW * (w.strides[0] * layout.columns)
-        index = index + column * w.strides[1] + (ky * w.row_dilation * layout.columns + at)
+        plane: Expr = Imm(layout.elements)
+        pitch: Expr = Imm(layout.columns)
+        if self.shared:
+            plane, pitch = _PLANE, _PITCH
+        index = _CHANNEL * plane + _ROW * w.strides[0] * pitch
+        index = index + pitch * (ky * w.row_dilation) + column * w.strides[1] + at
         return Load(self._planes(), (index,), 2)
 
     # One block.
@@ -217,5 +246,12 @@ class DepthwiseBuilder:
             outputs,
             self.epilogue.resized(body),
             comment=(about,),
-            scalars=(CHANNELS, ROWS),
+            scalars=(CHANNELS, ROWS, *self._scalars()),
         )
+
+    def _scalars(self) -> tuple[Var, ...]:
+        """The names of ``numbers``."""
+        if not self.shared:
+            return ()
+        places = (_PITCH, _PLANE, _MORE, _OUT_COLUMN)
+        return (*places, *map(Var, self.epilogue.numbers))

@@ -42,15 +42,20 @@ from utvm.schedule.weighted_sum import Array, known_bias
 I16 = DType.INT16
 GROUP = 4
 """Channels that are spread together: the bytes of a word."""
+SHORTEST_SHARED, LONGEST_SHARED = 3, 7
+"""Columns of a block that layers share: shorter ones are too slow, longer ones lack registers."""
 _PIXEL = Var("pixel")
+_DEPTH, _PLANE, _MORE = Var("depth"), Var("plane"), Var("more")
 
 
 @dataclass(frozen=True)
 class DepthwiseSchedule:
-    """The knobs: most columns of a block, most bytes of planes."""
+    """The knobs: most columns of a block, most bytes of planes; whether micro functions are
+    ``shared`` with other layers, at the cost of some cycles."""
 
     width: int = 6
     plane_bytes: int = 6144
+    shared: bool = False
 
 
 def schedule_depthwise(
@@ -62,7 +67,10 @@ def schedule_depthwise(
     if w is None or biases is None:
         return None
     rows, layout = _strips(w, schedule)
-    builder = DepthwiseBuilder(w, layout, _width(w, schedule), biases, constants)
+    width = shared_width(w, schedule.width) if schedule.shared else _width(w, schedule)
+    if width is None:
+        return None
+    builder = DepthwiseBuilder(w, layout, width, biases, constants, schedule.shared)
     built = builder.build()
     if built is None:
         return None
@@ -99,6 +107,17 @@ def _width(w: DepthwiseSum, schedule: DepthwiseSchedule) -> int:
     step = 1 if w.strides[1] % 2 == 0 else 2
     widths = [n for n in range(schedule.width, 1, -1) if n % step == 0] or [2]
     return min(widths, key=lambda n: (-(-w.columns // n), w.columns % n))
+
+
+def shared_width(w: DepthwiseSum, most: int) -> int | None:
+    """Columns of blocks that leave no column over and begin at words; None where there is no such
+    number."""
+    if w.columns <= max(most, LONGEST_SHARED) and w.columns % 2:
+        return w.columns
+    for width in range(min(most, w.columns), SHORTEST_SHARED - 1, -1):
+        if w.columns % width == 0 and (width == w.columns or width * w.strides[1] % 2 == 0):
+            return width
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +201,11 @@ class _Kernel:
         to = line * self.layout.columns + begin
         if channels == GROUP:
             pointers = (Pointer(source, at), Pointer(self.planes, to))
-            return (Invoke(self._spread().name, pointers),)
+            spread = self._spread()
+            scalars: tuple[int, ...] = ()
+            if spread.scalars:
+                scalars = (count // 2 - 1, depth, self.layout.elements)
+            return (Invoke(spread.name, pointers, tuple(map(Imm, scalars))),)
         channel = Var("channel")
         value = Cast(I16, Load(source, (at + channel + _PIXEL * depth,)))
         store = Store(self.planes, (to + channel * self.layout.elements + _PIXEL,), value)
@@ -200,31 +223,16 @@ class _Kernel:
         """Four channels of a row of pixels, each to its plane: two pixels make a word."""
         depth, size = self.w.image[3], self.layout.elements
         _, count = self._inside
+        if self.builder.shared and count > 1:
+            return shared_spread(self.w.source.dtype, count % 2 == 1)
         source = Buffer("x", self.w.source.dtype, ((count - 1) * depth + GROUP,), "input")
         planes = Buffer("planes", I16, (3 * size + count,), "output")
-        expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
-        pair: list[Stmt] = []
-        for p in range(2):
-            word = Var(f"word{p}")
-            pair.append(Let(word, Load(source, (_PIXEL * depth + p * depth,), 4)))
-            for half, name in enumerate((expand, f"{expand}_ror8")):
-                pair.append(Let(Var(f"h{p}_{half}"), Call(name, (word,), DType.INT32)))
-        for channel in range(GROUP):
-            words = (Var(f"h0_{channel % 2}"), Var(f"h1_{channel % 2}"))
-            # PKHTB takes the upper halves, with the first operand's on top.
-            value = (
-                Call("pkhbt", words, DType.INT32)
-                if channel < 2
-                else Call("pkhtb", words[::-1], DType.INT32)
-            )
-            pair.append(Store(planes, (_PIXEL + channel * size,), value, 2))
+        pairs = _pairs(source, planes, Imm(depth), Imm(size))
         body: tuple[Stmt, ...] = (
-            For(_PIXEL, Imm(0), Imm(count - count % 2), tuple(pair), 2, parallel=True),
+            For(_PIXEL, Imm(0), Imm(count - count % 2), pairs, 2, parallel=True),
         )
-        for channel in range(GROUP if count % 2 else 0):
-            at = count - 1
-            single = Cast(I16, Load(source, (Imm(at * depth + channel),)))
-            body += (Store(planes, (Imm(at + channel * size),), single),)
+        if count % 2:
+            body += _singles(source, planes, Imm(count - 1), Imm(depth), Imm(size))
         return Function(
             f"spread_{depth}_{count}",
             (source,),
@@ -245,4 +253,61 @@ class _Kernel:
                     offset = offset + base * operand.step(name)
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
             (results if operand.buffer.scope == "output" else pointers).append(pointer)
-        return Invoke(self.micro.name, (*pointers, *results), (Imm(channels), Imm(rows)))
+        scalars = (channels, rows, *self.builder.numbers())
+        return Invoke(self.micro.name, (*pointers, *results), tuple(map(Imm, scalars)))
+
+
+def shared_spread(dtype: DType, odd: bool) -> Function:
+    """The same for pixels of any number, even or odd, and images of any depth."""
+    source = Buffer("x", dtype, (GROUP,), "input")
+    planes = Buffer("planes", I16, (2,), "output")
+    stop = _MORE * 2 + 2
+    pairs = _pairs(source, planes, _DEPTH, _PLANE, _PIXEL * 2)
+    body: tuple[Stmt, ...] = (For(_PIXEL, Imm(0), _MORE + 1, pairs, parallel=True),)
+    if odd:
+        body += _singles(source, planes, stop, _DEPTH, _PLANE)
+    return Function(
+        f"spread_{dtype.value}{'_odd' if odd else ''}",
+        (source,),
+        (planes,),
+        simplify_body(body),
+        comment=("Four channels of a row of pixels, each to its own plane.",),
+        scalars=(_MORE, _DEPTH, _PLANE),
+    )
+
+
+def _pairs(
+    source: Buffer, planes: Buffer, depth: Expr, plane: Expr, pixel: Expr = _PIXEL
+) -> tuple[Stmt, ...]:
+    """Two pixels from ``pixel`` on."""
+    expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
+    result: list[Stmt] = []
+    for p in range(2):
+        word = Var(f"word{p}")
+        result.append(Let(word, Load(source, (pixel * depth + depth * p,), 4)))
+        for half, name in enumerate((expand, f"{expand}_ror8")):
+            result.append(Let(Var(f"h{p}_{half}"), Call(name, (word,), DType.INT32)))
+    for channel in range(GROUP):
+        words = (Var(f"h0_{channel % 2}"), Var(f"h1_{channel % 2}"))
+        # PKHTB takes the upper halves, with the first operand's on top.
+        value = (
+            Call("pkhbt", words, DType.INT32)
+            if channel < 2
+            else Call("pkhtb", words[::-1], DType.INT32)
+        )
+        result.append(Store(planes, (pixel + plane * channel,), value, 2))
+    return tuple(result)
+
+
+def _singles(
+    source: Buffer, planes: Buffer, at: Expr, depth: Expr, plane: Expr
+) -> tuple[Stmt, ...]:
+    """The last of an odd number of pixels."""
+    return tuple(
+        Store(
+            planes,
+            (at + plane * channel,),
+            Cast(I16, Load(source, (at * depth + channel,))),
+        )
+        for channel in range(GROUP)
+    )

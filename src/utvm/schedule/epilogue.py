@@ -5,7 +5,8 @@ block: rescale, activation, residual addition, table look-up. Constants by filte
 stream of the micro function, and with them, if it is to be, literals that no instruction holds: a
 word loaded beside others costs less than two instructions that make it. Every other buffer becomes
 an operand: the part of its index that no block changes goes into the pointer that the kernel
-passes.
+passes. Where layers are to share micro functions, what only differs by numbers becomes equal: few
+literals and strides are scalars then (``Sharing``).
 """
 
 from __future__ import annotations
@@ -45,6 +46,16 @@ from utvm.schedule.weighted_sum import Array, flat_form
 
 FEWEST_LITERALS = 2
 """So many long literals go into the stream; one alone may stay in a register."""
+MOST_NUMBERS = 4
+"""An epilogue with more literals keeps all of them: each one shared is a word on the stack."""
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """``strides`` are the scalars, or what is made of them, that stand for coefficients, by loop
+    variable and coefficient."""
+
+    strides: Mapping[tuple[str, int], Expr]
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,7 @@ class Epilogue:
     greatest value of each variable that the micro function walks.
 
     ``operands`` grows as results are made; ``legal`` falls where something cannot be taken over.
+    With ``sharing``, ``numbers`` are the scalars that its literals became.
     """
 
     statements: tuple[Stmt, ...]
@@ -75,12 +87,38 @@ class Epilogue:
     last: Mapping[str, int]
     variables: frozenset[str]
     streams_literals: bool = False
+    sharing: Sharing | None = None
     operands: dict[str, Operand] = field(default_factory=dict)
     reaches: dict[str, int] = field(default_factory=dict)
     literals: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, int] = field(default_factory=dict)
     legal: bool = True
 
     def __post_init__(self) -> None:
+        if self.sharing is not None:
+            self._share()
+        else:
+            self._stream_literals()
+
+    def _share(self) -> None:
+        """Literals become scalars, in the order of the text."""
+        found: dict[str, int] = {}
+
+        def scalar(value: int) -> Expr:
+            name = f"number_{len(found)}"
+            found[name] = value
+            return Var(name)
+
+        statements = tuple(
+            replace(stmt, value=_with_scalars(stmt.value, scalar))
+            if isinstance(stmt, Let | Store)
+            else stmt
+            for stmt in self.statements
+        )
+        if len(found) <= MOST_NUMBERS:
+            self.statements, self.numbers = statements, found
+
+    def _stream_literals(self) -> None:
         values = [stmt.value for stmt in self.statements if isinstance(stmt, Let | Store)]
         found = list(dict.fromkeys(v for value in values for v in _long_literals(value)))
         if not self.streams_literals or len(found) < FEWEST_LITERALS or self.filters == 1:
@@ -207,9 +245,13 @@ class Epilogue:
         fixed = Linear(form.constant, tuple(term for term in form.terms if term not in moving))
         self.legal &= all(coefficient > 0 for _, coefficient in moving)
         offset = Imm(0)
+        strides = {} if self.sharing is None else self.sharing.strides
         for name, coefficient in moving:
-            offset = offset + inside[name] * coefficient
+            stride = strides.get((name, coefficient), Imm(coefficient))
+            offset = offset + inside[name] * stride
         reach = 1 + sum(coefficient * self.last[name] for name, coefficient in moving)
+        if self.sharing is not None:
+            reach = 1
         self._note(Operand(buffer, from_linear(fixed), moving), reach)
         return self._parameter(buffer), (offset,)
 
@@ -260,6 +302,30 @@ def _long_literals(expr: Expr) -> list[int]:
         case Call(_, args):
             return [v for e in args for v in _long_literals(e)]
     return []
+
+
+def _with_scalars(expr: Expr, scalar: Callable[[int], Expr]) -> Expr:
+    """The expression with scalars in place of the literals that rescales differ by."""
+    match expr:
+        case Binary(">>", a, Imm(value=31)):
+            return Binary(">>", _with_scalars(a, scalar), expr.b)
+        case Binary("+" | "-" | "*" | ">>" as op, a, b):
+            return Binary(op, *(_as_scalar(_with_scalars(e, scalar), scalar) for e in (a, b)))
+        case Binary("min" | "max" as op, a, b):
+            return Binary(op, _with_scalars(a, scalar), _with_scalars(b, scalar))
+        case Cast(dtype, value):
+            return Cast(dtype, _with_scalars(value, scalar))
+        case Call(name, args, dtype):
+            own = (_as_scalar(_with_scalars(e, scalar), scalar) for e in args)
+            return Call(name, tuple(own), dtype)
+    return expr
+
+
+def _as_scalar(expr: Expr, scalar: Callable[[int], Expr]) -> Expr:
+    match expr:
+        case Imm(value, DType.INT32):
+            return scalar(int(value))
+    return expr
 
 
 def _with_loads(expr: Expr, loads: Mapping[int, Expr]) -> Expr:

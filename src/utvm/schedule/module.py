@@ -18,6 +18,7 @@ from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.options import Option, kernel_options, measured_options
 from utvm.schedule.records import NO_RECORDS, Records, size_score
+from utvm.schedule.sharing import sharing_options
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.workload import workload_of
 from utvm.target.target import Target
@@ -34,6 +35,10 @@ def schedule_module(
     """The module with a schedule for each kernel: the best that was measured, else the default."""
     constants: dict[str, Array] = dict(module.constants)
     options = [_candidates(f, module.constants, target, records) for f in module.functions]
+    sharing = sharing_options(module.functions, module.constants, target, objective)
+    for i, function in enumerate(module.functions):
+        if function.name in sharing:
+            options[i] = [sharing[function.name]]
     budget = int(BALANCED_BYTES * sum(data.nbytes for data in constants.values()))
     chosen = _choose(options, objective, budget)
     micros = _Micros()

@@ -134,7 +134,7 @@ def _transposed_options(
             products * (_WIDE if wide else _NARROW),
             weights * (2 if wide else 1),
             partial(schedule_transposed, function, constants, schedule),
-            _default_config("transposed", schedule),
+            default_config("transposed", schedule),
         )
 
 
@@ -193,15 +193,17 @@ def _measured(option: Option, record: Record) -> Option:
 
 
 def _configs(template: str, schedule: object, knobs: Knobs) -> Iterator[Config]:
-    """Every combination; a schedule's fields without knobs keep their defaults."""
+    """Every combination; a schedule's fields without knobs keep their defaults. Whether micro
+    functions are shared is no knob of a kernel alone: a config names it only where they are."""
     fields = asdict(schedule)  # type: ignore[call-overload]
-    numbers = {name: int(value) for name, value in fields.items()}
+    numbers = {name: int(value) for name, value in fields.items() if name != "shared" or value}
     for values in product(*knobs.values()):
         chosen = dict(zip(knobs, values, strict=True))
         yield config_of({"template": template, **numbers, **chosen})
 
 
-def _default_config(template: str, schedule: object) -> Config:
+def default_config(template: str, schedule: object) -> Config:
+    """The config that names a schedule."""
     return next(_configs(template, schedule, {}))
 
 
@@ -220,7 +222,7 @@ def _direct_options(
     results = w.image[0] * w.rows * w.columns * w.filters
     products = results * weights // w.filters
     widths = (False, True) if w.narrow else (True,)
-    defaults = [_default_config("direct", _default_block(w, wide)) for wide in widths]
+    defaults = [default_config("direct", _default_block(w, wide)) for wide in widths]
     others = (c for c in _configs("direct", ConvSchedule(), CONV_KNOBS) if _fits(w, dict(c)))
     for config in dict.fromkeys((*defaults, *others)):
         schedule = _schedule_of(ConvSchedule(), config)
@@ -292,7 +294,7 @@ def _depthwise_options(
     w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
     """Planes of int16. Constants are the same for all; nothing else serves these kernels."""
-    default = _default_config("depthwise", DepthwiseSchedule())
+    default = default_config("depthwise", DepthwiseSchedule())
     for config in dict.fromkeys((
         default,
         *_configs("depthwise", DepthwiseSchedule(), DEPTHWISE_KNOBS),
