@@ -77,14 +77,11 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
       "  smlad r7, r4, r3, r7\n"             /* acc0_0 <- p0_2_0, w0_2_0 */
       "  smlad r7, lr, r5, r7\n"             /* acc0_0 <- p0_2_1, w0_2_1 */
       "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_2_1, w0_2_0 */
-      "  smmla r4, r7, r9, r10\n"            /* acc0_0 */
-      "  asrs r4, r4, #3\n"
+      "  smmla lr, r7, r9, r10\n"            /* acc0_0 */
+      "  ssat r4, #8, lr, asr #3\n"
       "  cmp r4, #5\n"
       "  it lt\n"
       "  movlt r4, #5\n"
-      "  cmp r4, #127\n"
-      "  it gt\n"
-      "  movgt r4, #127\n"
       "  strb r4, [r2], #12\n"               /* out */
       "  ldr r4, [r0, #8]\n"                 /* p0_2_2 <- x */
       "  ldr r7, [r0, #12]\n"                /* p0_2_3 <- x */
@@ -94,32 +91,23 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
       "  smlad r11, r7, r3, r11\n"           /* acc0_3 <- p0_2_3, w0_2_0 */
       "  smlad r6, r7, r5, r6\n"             /* acc0_2 <- p0_2_3, w0_2_1 */
       "  smlad r11, lr, r5, r11\n"           /* acc0_3 <- p0_2_4, w0_2_1 */
-      "  smmla r3, r12, r9, r10\n"           /* acc0_1 */
-      "  asrs r3, r3, #3\n"
+      "  smmla r12, r12, r9, r10\n"          /* acc0_1 */
+      "  ssat r3, #8, r12, asr #3\n"
       "  cmp r3, #5\n"
       "  it lt\n"
       "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
       "  strb r3, [r2, #-9]\n"               /* out */
-      "  smmla r3, r6, r9, r10\n"            /* acc0_2 */
-      "  asrs r3, r3, #3\n"
+      "  smmla r12, r6, r9, r10\n"           /* acc0_2 */
+      "  ssat r3, #8, r12, asr #3\n"
       "  cmp r3, #5\n"
       "  it lt\n"
       "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
       "  strb r3, [r2, #-6]\n"               /* out */
-      "  smmla r3, r11, r9, r10\n"           /* acc0_3 */
-      "  asrs r3, r3, #3\n"
+      "  smmla r11, r11, r9, r10\n"          /* acc0_3 */
+      "  ssat r3, #8, r11, asr #3\n"
       "  cmp r3, #5\n"
       "  it lt\n"
       "  movlt r3, #5\n"
-      "  cmp r3, #127\n"
-      "  it gt\n"
-      "  movgt r3, #127\n"
       "  strb r3, [r2, #-3]\n"               /* out */
       "  cmp r0, r8\n"                       /* x, x end */
       "  bne .Ltvmgen_depthwise_depthwise3x3_4_4\n"

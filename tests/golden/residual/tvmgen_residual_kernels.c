@@ -219,128 +219,104 @@ static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
       "  movw r5, #17493\n"
       "  movt r5, #17476\n"
       "  movs r4, #88\n"
-      "  smmla r1, r12, r5, r4\n"            /* acc_0_0 */
-      "  asrs r1, r1, #4\n"                  /* v1_0_0 */
+      "  smmla r12, r12, r5, r4\n"           /* acc_0_0 */
+      "  ssat r1, #8, r12, asr #4\n"         /* v1_0_0 */
       "  cmp r1, #5\n"                       /* v1_0_0 */
       "  it lt\n"
       "  movlt r1, #5\n"                     /* v1_0_0 */
-      "  cmp r1, #127\n"                     /* v1_0_0 */
-      "  it gt\n"
-      "  movgt r1, #127\n"                   /* v1_0_0 */
-      "  smmla r2, lr, r5, r4\n"             /* acc_0_1 */
-      "  asrs r2, r2, #4\n"                  /* v1_0_1 */
-      "  cmp r2, #5\n"                       /* v1_0_1 */
+      "  smmla r12, lr, r5, r4\n"            /* acc_0_1 */
+      "  ssat r12, #8, r12, asr #4\n"        /* v1_0_1 */
+      "  cmp r12, #5\n"                      /* v1_0_1 */
       "  it lt\n"
-      "  movlt r2, #5\n"                     /* v1_0_1 */
-      "  cmp r2, #127\n"                     /* v1_0_1 */
-      "  it gt\n"
-      "  movgt r2, #127\n"                   /* v1_0_1 */
-      "  smmla r3, r7, r5, r4\n"             /* acc_0_2 */
-      "  asrs r3, r3, #4\n"                  /* v1_0_2 */
-      "  cmp r3, #5\n"                       /* v1_0_2 */
+      "  movlt r12, #5\n"                    /* v1_0_1 */
+      "  smmla lr, r7, r5, r4\n"             /* acc_0_2 */
+      "  ssat lr, #8, lr, asr #4\n"          /* v1_0_2 */
+      "  cmp lr, #5\n"                       /* v1_0_2 */
       "  it lt\n"
-      "  movlt r3, #5\n"                     /* v1_0_2 */
-      "  cmp r3, #127\n"                     /* v1_0_2 */
-      "  it gt\n"
-      "  movgt r3, #127\n"                   /* v1_0_2 */
-      "  smmla r6, r6, r5, r4\n"             /* acc_0_3 */
-      "  asrs r6, r6, #4\n"                  /* v1_0_3 */
-      "  cmp r6, #5\n"                       /* v1_0_3 */
+      "  movlt lr, #5\n"                     /* v1_0_2 */
+      "  smmla r7, r6, r5, r4\n"             /* acc_0_3 */
+      "  ssat r7, #8, r7, asr #4\n"          /* v1_0_3 */
+      "  cmp r7, #5\n"                       /* v1_0_3 */
       "  it lt\n"
-      "  movlt r6, #5\n"                     /* v1_0_3 */
-      "  cmp r6, #127\n"                     /* v1_0_3 */
-      "  it gt\n"
-      "  movgt r6, #127\n"                   /* v1_0_3 */
-      "  smmla r7, r8, r5, r4\n"             /* acc_1_0 */
-      "  asrs r7, r7, #4\n"                  /* v1_1_0 */
-      "  cmp r7, #5\n"                       /* v1_1_0 */
+      "  movlt r7, #5\n"                     /* v1_0_3 */
+      "  smmla r8, r8, r5, r4\n"             /* acc_1_0 */
+      "  ssat r8, #8, r8, asr #4\n"          /* v1_1_0 */
+      "  cmp r8, #5\n"                       /* v1_1_0 */
       "  it lt\n"
-      "  movlt r7, #5\n"                     /* v1_1_0 */
-      "  cmp r7, #127\n"                     /* v1_1_0 */
-      "  it gt\n"
-      "  movgt r7, #127\n"                   /* v1_1_0 */
-      "  smmla r8, r9, r5, r4\n"             /* acc_1_1 */
-      "  asr r8, r8, #4\n"                   /* v1_1_1 */
-      "  cmp r8, #5\n"                       /* v1_1_1 */
+      "  movlt r8, #5\n"                     /* v1_1_0 */
+      "  smmla r9, r9, r5, r4\n"             /* acc_1_1 */
+      "  ssat r9, #8, r9, asr #4\n"          /* v1_1_1 */
+      "  cmp r9, #5\n"                       /* v1_1_1 */
       "  it lt\n"
-      "  movlt r8, #5\n"                     /* v1_1_1 */
-      "  cmp r8, #127\n"                     /* v1_1_1 */
-      "  it gt\n"
-      "  movgt r8, #127\n"                   /* v1_1_1 */
-      "  smmla r9, r10, r5, r4\n"            /* acc_1_2 */
-      "  smmla r4, r11, r5, r4\n"            /* acc_1_3 */
-      "  ldr r10, [sp, #4]\n"                /* in0 on the stack */
-      "  ldr r5, [sp, #8]\n"                 /* out on the stack */
-      "  movw r11, #28087\n"
-      "  movt r11, #27\n"
-      "  asr r9, r9, #4\n"                   /* v1_1_2 */
-      "  cmp r9, #5\n"                       /* v1_1_2 */
+      "  movlt r9, #5\n"                     /* v1_1_1 */
+      "  smmla r10, r10, r5, r4\n"           /* acc_1_2 */
+      "  smmla r11, r11, r5, r4\n"           /* acc_1_3 */
+      "  ldr r2, [sp, #4]\n"                 /* in0 on the stack */
+      "  ldr r3, [sp, #8]\n"                 /* out on the stack */
+      "  movw r6, #28087\n"
+      "  movt r6, #27\n"
+      "  ssat r10, #8, r10, asr #4\n"        /* v1_1_2 */
+      "  cmp r10, #5\n"                      /* v1_1_2 */
       "  it lt\n"
-      "  movlt r9, #5\n"                     /* v1_1_2 */
-      "  cmp r9, #127\n"                     /* v1_1_2 */
-      "  it gt\n"
-      "  movgt r9, #127\n"                   /* v1_1_2 */
-      "  asrs r4, r4, #4\n"                  /* v1_1_3 */
-      "  cmp r4, #5\n"                       /* v1_1_3 */
+      "  movlt r10, #5\n"                    /* v1_1_2 */
+      "  ssat r11, #8, r11, asr #4\n"        /* v1_1_3 */
+      "  cmp r11, #5\n"                      /* v1_1_3 */
       "  it lt\n"
-      "  movlt r4, #5\n"                     /* v1_1_3 */
-      "  cmp r4, #127\n"                     /* v1_1_3 */
-      "  it gt\n"
-      "  movgt r4, #127\n"                   /* v1_1_3 */
+      "  movlt r11, #5\n"                    /* v1_1_3 */
       "  subs r0, r0, #144\n"                /* w */
       "  str r0, [sp, #20]\n"                /* w on the stack */
-      "  ldrsb r12, [r10]\n"                 /* in0 */
-      "  movw lr, #56174\n"
-      "  movt lr, #22\n"
+      "  ldrsb r5, [r2]\n"                   /* in0 */
+      "  movw r4, #56174\n"
+      "  movt r4, #22\n"
       "  mov r0, #7077888\n"
-      "  mla r12, r12, lr, r0\n"
-      "  mla r12, r1, r11, r12\n"            /* v1_0_0 */
+      "  mla r5, r5, r4, r0\n"
+      "  mla r5, r1, r6, r5\n"               /* v1_0_0 */
+      "  ssat r1, #8, r5, asr #21\n"
+      "  strb r1, [r3]\n"                    /* out */
+      "  ldrsb r5, [r2, #1]\n"               /* in0 */
+      "  mla r5, r5, r4, r0\n"
+      "  mla r12, r12, r6, r5\n"             /* v1_0_1 */
       "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r5]\n"                    /* out */
-      "  ldrsb r12, [r10, #1]\n"             /* in0 */
-      "  mla r12, r12, lr, r0\n"
-      "  mla r12, r2, r11, r12\n"            /* v1_0_1 */
+      "  strb r1, [r3, #1]\n"                /* out */
+      "  ldrsb r12, [r2, #2]\n"              /* in0 */
+      "  ldrsb r5, [r2, #3]\n"               /* in0 */
+      "  mla r12, r12, r4, r0\n"
+      "  mla r12, lr, r6, r12\n"             /* v1_0_2 */
       "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r5, #1]\n"                /* out */
-      "  ldrsb r12, [r10, #2]\n"             /* in0 */
-      "  ldrsb r2, [r10, #3]\n"              /* in0 */
-      "  mla r12, r12, lr, r0\n"
-      "  mla r12, r3, r11, r12\n"            /* v1_0_2 */
+      "  strb r1, [r3, #2]\n"                /* out */
+      "  mla r12, r5, r4, r0\n"
+      "  mla r12, r7, r6, r12\n"             /* v1_0_3 */
+      "  ldrsb lr, [r2, #4]\n"               /* in0 */
+      "  ldrsb r7, [r2, #5]\n"               /* in0 */
+      "  ldrsb r5, [r2, #6]\n"               /* in0 */
       "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r5, #2]\n"                /* out */
-      "  mla r12, r2, lr, r0\n"
-      "  mla r12, r6, r11, r12\n"            /* v1_0_3 */
-      "  ldrsb r6, [r10, #4]\n"              /* in0 */
-      "  ldrsb r3, [r10, #5]\n"              /* in0 */
-      "  ldrsb r2, [r10, #6]\n"              /* in0 */
-      "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r5, #3]\n"                /* out */
-      "  mla r12, r6, lr, r0\n"
-      "  mla r12, r7, r11, r12\n"            /* v1_1_0 */
-      "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r5, #4]\n"                /* out */
-      "  ldrsb r12, [r10, #7]\n"             /* in0 */
+      "  strb r1, [r3, #3]\n"                /* out */
+      "  mla r12, lr, r4, r0\n"
+      "  mla r8, r8, r6, r12\n"              /* v1_1_0 */
+      "  ssat r1, #8, r8, asr #21\n"
+      "  strb r1, [r3, #4]\n"                /* out */
+      "  ldrsb r8, [r2, #7]\n"               /* in0 */
       "  ldr r1, [sp, #16]\n"                /* x on the stack */
-      "  ldr r6, [sp]\n"                     /* x end on the stack */
-      "  mla r7, r3, lr, r0\n"
-      "  mla r8, r8, r11, r7\n"              /* v1_1_1 */
-      "  ssat r3, #8, r8, asr #21\n"
-      "  strb r3, [r5, #5]\n"                /* out */
-      "  mla r8, r2, lr, r0\n"
-      "  mla r12, r12, lr, r0\n"
-      "  mla r8, r9, r11, r8\n"              /* v1_1_2 */
-      "  mla r9, r4, r11, r12\n"             /* v1_1_3 */
-      "  ssat r0, #8, r8, asr #21\n"
-      "  strb r0, [r5, #6]\n"                /* out */
+      "  ldr r12, [sp]\n"                    /* x end on the stack */
+      "  mla lr, r7, r4, r0\n"
+      "  mla r9, r9, r6, lr\n"               /* v1_1_1 */
+      "  ssat r7, #8, r9, asr #21\n"
+      "  strb r7, [r3, #5]\n"                /* out */
+      "  mla r9, r5, r4, r0\n"
+      "  mla r8, r8, r4, r0\n"
+      "  mla r9, r10, r6, r9\n"              /* v1_1_2 */
+      "  mla r8, r11, r6, r8\n"              /* v1_1_3 */
       "  ssat r0, #8, r9, asr #21\n"
-      "  strb r0, [r5, #7]\n"                /* out */
+      "  strb r0, [r3, #6]\n"                /* out */
+      "  ssat r0, #8, r8, asr #21\n"
+      "  strb r0, [r3, #7]\n"                /* out */
       "  subs r1, r1, #16\n"                 /* x */
-      "  cmp r1, r6\n"                       /* x, x end */
+      "  cmp r1, r12\n"                      /* x, x end */
       "  str r1, [sp, #16]\n"                /* x on the stack */
-      "  add r10, r10, #8\n"                 /* in0 */
-      "  str r10, [sp, #4]\n"                /* in0 on the stack */
-      "  add r5, r5, #8\n"                   /* out */
-      "  str r5, [sp, #8]\n"                 /* out on the stack */
+      "  add r2, r2, #8\n"                   /* in0 */
+      "  str r2, [sp, #4]\n"                 /* in0 on the stack */
+      "  add r3, r3, #8\n"                   /* out */
+      "  str r3, [sp, #8]\n"                 /* out on the stack */
       "  bne .Ltvmgen_residual_conv2x4_36_int8_2\n"
       ".Ltvmgen_residual_conv2x4_36_int8_1:\n"
       "  add sp, sp, #24\n"
