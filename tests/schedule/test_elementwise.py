@@ -27,7 +27,9 @@ from utvm.op.requantize import RequantizeAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
 from utvm.schedule.elementwise_kernel import schedule_elementwise, shortened
+from utvm.schedule.options import kernel_options
 from utvm.schedule.short_rescale import bounds
+from utvm.target.target import load_target
 
 CASES = 30
 
@@ -105,14 +107,15 @@ def test_micro_functions_keep_the_meaning(seed: int) -> None:
     scheduled = schedule_elementwise(function)
     if scheduled is None:
         return
-    micros = {micro.name: micro for micro in scheduled.micros}
-    for micro in scheduled.micros:
-        verify_function(micro, after=f"seed {seed}")
-    verify_function(scheduled.function, after=f"seed {seed}", micros=micros)
-    found = run_function(
-        scheduled.function, arrays | dict(module.constants), micros=scheduled.micros
-    )
-    np.testing.assert_array_equal(found["out0"], expected["out0"])
+    for option in kernel_options(function, module.constants, load_target("cortex-m4")):
+        other = option.build()
+        assert other is not None and (not option.default or other.micros == scheduled.micros)
+        micros = {micro.name: micro for micro in other.micros}
+        for micro in other.micros:
+            verify_function(micro, after=f"seed {seed}")
+        verify_function(other.function, after=f"seed {seed}", micros=micros)
+        found = run_function(other.function, arrays | dict(module.constants), micros=other.micros)
+        np.testing.assert_array_equal(found["out0"], expected["out0"])
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])

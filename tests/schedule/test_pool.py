@@ -22,8 +22,10 @@ from utvm.op.pool2d import AvgPool2dAttrs, MaxPool2dAttrs
 from utvm.op.registry import find_op
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
+from utvm.schedule.options import kernel_options
 from utvm.schedule.pool_kernel import schedule_pool
 from utvm.schedule.pool_window import read_pool
+from utvm.target.target import load_target
 
 CASES = 48
 
@@ -67,6 +69,10 @@ def test_packed_pools_keep_the_meaning(seed: int) -> None:
         return
     assert scheduled.micros and not scheduled.function.workspace
     expect_equal(module, scheduled, seed)
+    for option in kernel_options(module.functions[0], module.constants, load_target("cortex-m4")):
+        other = option.build()
+        assert other is not None and (not option.default or other.micros == scheduled.micros)
+        expect_equal(module, other, seed)
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])

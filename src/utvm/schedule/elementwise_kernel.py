@@ -49,14 +49,25 @@ _CALLS = frozenset((*INSTRUCTIONS, "mulhi", "mulhi_rounding", "requantize_right"
 _NO_ACCUMULATOR = Buffer("no_accumulator", DType.INT32, (), "register")
 
 
-def schedule_elementwise(function: Function) -> Scheduled | None:
-    """The kernel as micro function, or None."""
+def turn_elements(function: Function) -> tuple[int, int]:
+    """How many elements a turn makes where nothing was measured, and how many it can make."""
+    nest = _nest(shortened(function))
+    return (0, 0) if nest is None else (_default(nest[1]), extent(nest[1]))
+
+
+def _default(inner: For) -> int:
+    return MANY if _operations(inner.body) <= SMALL else FEW
+
+
+def schedule_elementwise(function: Function, elements: int = 0) -> Scheduled | None:
+    """The kernel as micro function, or None. A turn makes so many ``elements``, 0: as many as is
+    good most of the time."""
     nest = _nest(shortened(function))
     if nest is None:
         return None
     outer, inner = nest
     count = extent(inner)
-    each = MANY if _operations(inner.body) <= SMALL else FEW
+    each = elements or _default(inner)
     turns = count // each
     epilogue = _reader(inner, outer, turns * each)
     body: list[Stmt] = []

@@ -23,9 +23,9 @@ from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
-from utvm.schedule.elementwise_kernel import schedule_elementwise
-from utvm.schedule.pool_kernel import schedule_pool
-from utvm.schedule.pool_window import read_pool
+from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
+from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
+from utvm.schedule.pool_window import Pool, read_pool
 from utvm.schedule.records import Config, Record, config_of
 from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
@@ -41,12 +41,14 @@ CONV_KNOBS: Knobs = {
     "pixels": (1, 2, 3, 4),
     "filters": (1, 2, 3, 4, 5, 6, 8),
     "wide": (0, 1),
-    "steps": (2, 3, 4, 6, 8, 12, 16),
+    "steps": (2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 20),
 }
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
     "plane_bytes": (1536, 3072, 6144, 12288),
 }
+POOL_KNOBS: Knobs = {"together": (1, 2, 3, 4, 6)}
+ELEMENT_KNOBS: Knobs = {"elements": (2, 4, 6, 8, 12, 16)}
 LOOP_KNOBS: Knobs = {"columns": (1, 2, 3, 4), "channels": (1, 2, 4, 8), "depth": (1, 2, 4, 8)}
 
 MOST_ACCUMULATORS = 8
@@ -105,20 +107,41 @@ def kernel_options(
 def _packed_options(
     function: Function, constants: Mapping[str, Array], target: Target
 ) -> list[Option]:
-    if read_pool(function, constants) is not None:
-        build = partial(schedule_pool, function, constants)
-        return [Option(0, 0, build, config_of({"template": "pool"}))]
+    pool = read_pool(function, constants)
+    if pool is not None:
+        return list(_pool_options(pool, function, constants))
     phases = read_transposed(function, constants)
     if phases is not None:
         return list(_transposed_options(phases, function, constants))
     if schedule_elementwise(function) is not None:
-        build = partial(schedule_elementwise, function)
-        return [Option(0, 0, build, config_of({"template": "elementwise"}))]
+        return list(_element_options(function))
     options = options_of(function, constants)
     w = read_weighted_sum(function, constants)
     if w is not None and not w.narrow:
         options.append(_loops_option(w, function, target))
     return options
+
+
+def _pool_options(
+    pool: Pool, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
+    """Windows that share columns. Nothing else serves these kernels."""
+    most = most_together(pool)
+    others = (n for n in POOL_KNOBS["together"] if n <= most and most > 1)
+    for together in dict.fromkeys((MOST_RESULTS, *others)):
+        config = config_of({"template": "pool", "together": together})
+        build = partial(schedule_pool, function, constants, together)
+        yield Option(0, 0, build, config, together == MOST_RESULTS)
+
+
+def _element_options(function: Function) -> Iterator[Option]:
+    """Elements a turn. Nothing else serves these kernels, either."""
+    default, most = turn_elements(function)
+    others = (n for n in ELEMENT_KNOBS["elements"] if n <= most)
+    for elements in dict.fromkeys((default, *others)):
+        config = config_of({"template": "elementwise", "elements": elements})
+        build = partial(schedule_elementwise, function, elements)
+        yield Option(0, 0, build, config, elements == default)
 
 
 def _transposed_options(

@@ -20,18 +20,32 @@ from utvm.schedule.pool_window import Pool, Segment, read_pool
 from utvm.schedule.weighted_sum import Array
 
 MOST_RESULTS = 2
-"""Windows side by side whose columns are shared."""
+"""Windows side by side whose columns are shared, where nothing else was measured."""
 
 
-def schedule_pool(function: Function, constants: Mapping[str, Array]) -> Scheduled | None:
-    """The kernel over packed words, or None."""
+def schedule_pool(
+    function: Function, constants: Mapping[str, Array], together: int = MOST_RESULTS
+) -> Scheduled | None:
+    """The kernel over packed words, or None; ``together`` windows side by side share columns."""
     pool = read_pool(function, constants)
-    return None if pool is None else _Kernel(pool).build()
+    return None if pool is None else _Kernel(pool, together).build()
+
+
+def most_together(pool: Pool) -> int:
+    """How many windows side by side can share columns without a loop over the window."""
+    rows = max(segment.size for segment in pool.segments(0))
+    found = 1
+    for column in pool.segments(1):
+        room = MOST_UNROLLED // rows - column.size
+        if room >= 0:
+            found = max(found, min(column.count, 1 + room // pool.strides[1]))
+    return found
 
 
 @dataclass
 class _Kernel:
     pool: Pool
+    together: int = MOST_RESULTS
     micros: dict[tuple[int, int, int, Expr], Function] = field(default_factory=dict)
 
     def build(self) -> Scheduled | None:
@@ -52,7 +66,7 @@ class _Kernel:
 
     def _run(self, row: Segment, column: Segment, y: Expr) -> list[Invoke] | None:
         """The windows of one size in row ``y`` of a segment: as many as go together, the rest."""
-        together = min(MOST_RESULTS, column.count)
+        together = min(self.together, column.count)
         span = (together - 1) * self.pool.strides[1] + column.size
         if row.size * span > MOST_UNROLLED:
             together = 1
@@ -76,7 +90,7 @@ class _Kernel:
             micro = PoolBlock(pool, row.size, column.size, results, at).build()
             if micro is None:
                 return None
-            name = micro.name if results == MOST_RESULTS else f"{micro.name}_{results}"
+            name = micro.name if results == self.together else f"{micro.name}_{results}"
             taken = [other.name for other in self.micros.values()]
             if name in taken:
                 name = f"{name}_{len(taken)}"
