@@ -11,12 +11,12 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from utvm.codegen.c_entry import SessionFunctions, kernel_functions
 from utvm.codegen.c_module import prefix_of
-from utvm.device.crt import crt_include_dir
+from utvm.device.crt import CRT, crt_include_dir
 from utvm.device.elf import ElfImage, read_elf
 from utvm.device.link import compile_object
 from utvm.device.memory_program import (
@@ -122,16 +122,13 @@ def build_resident(bench: Workbench, tensor_bytes: int) -> ElfImage:
     bytes, and for workspaces."""
 
     def build(module_bytes: int) -> ElfImage:
-        out = build_memory_program(
-            bench.toolchain,
-            bench.target,
-            bench.board,
-            [],
-            [bench.folder],
-            bench.folder / "resident.elf",
-            module_bytes=module_bytes,
-        )
-        return read_memory_program(out, bench.board)
+        def make(out: Path) -> None:
+            none: list[Path] = []
+            link = partial(build_memory_program, bench.toolchain, bench.target, bench.board)
+            link(none, none, out, module_bytes=module_bytes)
+
+        key = (*bench.key, repr(bench.board), str(module_bytes))
+        return read_memory_program(cached_file("resident.elf", key, make), bench.board)
 
     (low, high), *others = free_memory(build(_SMALLEST_MODULE_BYTES), bench.board)
     elsewhere = max((end - begin for begin, end in others), default=0)
@@ -211,8 +208,9 @@ def _object(bench: Workbench, name: str, text: str, headers: Mapping[str, str]) 
 
 @cache
 def _runtime_digest() -> str:
-    """Of the headers that generated code includes."""
+    """Of the runtime: what generated code includes, and what it is linked against."""
     digest = hashlib.sha256()
-    for header in sorted(crt_include_dir().rglob("*.h")):
-        digest.update(header.read_bytes())
+    for path in sorted(CRT.rglob("*.*")):
+        if path.is_file():
+            digest.update(path.read_bytes())
     return digest.hexdigest()
