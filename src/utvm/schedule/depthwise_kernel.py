@@ -112,7 +112,7 @@ def _width(w: DepthwiseSum, schedule: DepthwiseSchedule) -> int:
 def shared_width(w: DepthwiseSum, most: int) -> int | None:
     """Columns of blocks that leave no column over and begin at words; None where there is no such
     number."""
-    if w.columns <= max(most, LONGEST_SHARED) and w.columns % 2:
+    if SHORTEST_SHARED <= w.columns <= max(most, LONGEST_SHARED) and w.columns % 2:
         return w.columns
     for width in range(min(most, w.columns), SHORTEST_SHARED - 1, -1):
         if w.columns % width == 0 and (width == w.columns or width * w.strides[1] % 2 == 0):

@@ -48,7 +48,14 @@ class PanelBuilder(BlockBuilder):
     def scalars(self) -> tuple[int, ...]:
         """What a kernel passes behind the number of groups."""
         blocks = self.filters // self.block.filters
-        return (blocks, self.more_turns, self.pitch, *self.epilogue.numbers.values())
+        pitch = (self.pitch,) if self._has_pitch else ()
+        return (blocks, self.more_turns, *pitch, *self.epilogue.numbers.values())
+
+    @property
+    def _has_pitch(self) -> bool:
+        """Whether results of several pixels lie side by side."""
+        operands = self.epilogue.operands.values()
+        return any(operand.step(self.w.variables["x"]) == self.pitch for operand in operands)
 
     def _blocks(self) -> Expr:
         return BLOCKS
@@ -99,13 +106,14 @@ class PanelBuilder(BlockBuilder):
             f"{2 * b.steps} taps a turn."
         )
         inputs, outputs = self.epilogue.parameters()
+        pitch = (PITCH,) if self._has_pitch else ()
         return Function(
             f"panel{b.pixels}x{b.filters}_{kind}",
             (self._window(), self._weights(), *inputs),
             outputs,
             self.epilogue.resized(body),
             comment=(about,),
-            scalars=(COUNT, BLOCKS, MORE, PITCH, *map(Var, self.epilogue.numbers)),
+            scalars=(COUNT, BLOCKS, MORE, *pitch, *map(Var, self.epilogue.numbers)),
         )
 
 

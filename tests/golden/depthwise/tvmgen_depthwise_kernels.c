@@ -112,18 +112,16 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
       "  cmp r0, r8\n"                       /* x, x end */
       "  bne .Ltvmgen_depthwise_depthwise3x3_4_4\n"
       ".Ltvmgen_depthwise_depthwise3x3_4_3:\n"
+      "  ldr r3, [sp, #40]\n"                /* rows */
+      "  ldr r4, [sp]\n"                     /* w end on the stack */
       "  adds r1, r1, #28\n"                 /* w */
-      "  mvn r3, #39\n"
-      "  ldr r4, [sp, #40]\n"                /* rows */
-      "  muls r3, r4, r3\n"                  /* rows */
-      "  adds r0, r0, r3\n"                  /* x */
-      "  adds r0, r0, #180\n"                /* x */
-      "  mvn r3, #11\n"
-      "  muls r3, r4, r3\n"                  /* rows */
-      "  adds r2, r2, r3\n"                  /* out */
-      "  adds r2, r2, #1\n"                  /* out */
-      "  ldr r3, [sp]\n"                     /* w end on the stack */
-      "  cmp r1, r3\n"                       /* w, w end */
+      "  cmp r1, r4\n"                       /* w, w end */
+      "  sub r0, r0, r3, lsl #5\n"           /* x <- rows */
+      "  sub r0, r0, r3, lsl #3\n"           /* x <- rows */
+      "  add r0, r0, #180\n"                 /* x */
+      "  sub r2, r2, r3, lsl #3\n"           /* out <- rows */
+      "  sub r2, r2, r3, lsl #2\n"           /* out <- rows */
+      "  add r2, r2, #1\n"                   /* out */
       "  bne .Ltvmgen_depthwise_depthwise3x3_4_2\n"
       ".Ltvmgen_depthwise_depthwise3x3_4_1:\n"
       "  add sp, sp, #4\n"
