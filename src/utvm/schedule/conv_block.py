@@ -39,7 +39,7 @@ from utvm.ir.rewrite import (
     simplify_body,
 )
 from utvm.schedule.epilogue import Epilogue, Sharing
-from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias
+from utvm.schedule.weighted_sum import Array, WeightedSum, folded_shift, known_bias
 from utvm.schedule.window_layout import WindowLayout, pack_words, taps_in_order
 
 MOST_UNROLLED = 12
@@ -94,12 +94,10 @@ class BlockBuilder:
         biases = known_bias(self.w.bias, self.w.filters, self.constants)
         if biases is None:
             return None
-        stream = self._stream(biases)
+        shift = self._shift(biases)
+        stream = self._stream(biases, shift)
         b = self.block
-        stores: list[Stmt] = []
-        for p in range(b.pixels):
-            for f in range(b.filters):
-                stores += self._result(p, f)
+        stores = [stmt for f in range(b.filters) for stmt in self._results(f, shift)]
         if not self.epilogue.legal:
             return None
         body: tuple[Stmt, ...] = (*self._initial(), *self._sums(self._word_steps()), *stores)
@@ -111,20 +109,26 @@ class BlockBuilder:
         body = simplify_body((For(PAIR, Imm(0), COUNT, body),))
         return self._function(body), stream
 
+    def _shift(self, biases: Array) -> int:
+        """How far left weights and biases are shifted, so that the epilogue need not shift sums."""
+        if not self.block.wide:
+            return 0
+        return folded_shift(self.epilogue.left_shift, self.w.weights, self.w.source.dtype, biases)
+
     def _blocks(self) -> Expr:
         return Imm(self.filters // self.block.filters)
 
     # Constants.
 
-    def _stream(self, biases: Array) -> np.ndarray:
+    def _stream(self, biases: Array, shift: int) -> np.ndarray:
         """Per block: biases, weights, constants of the rescale filter by filter."""
         b = self.block
-        taps = taps_in_order(self.w, self.layout)
+        taps = taps_in_order(self.w, self.layout) << shift
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
             own = slice(begin, begin + b.filters)
-            parts.append(biases[own])
+            parts.append(biases[own] << shift)
             parts.append(pack_words(taps[own], b.wide).reshape(-1))
             if per_filter:
                 parts.append(np.stack([data[own] for data in per_filter], axis=1).reshape(-1))
@@ -227,19 +231,21 @@ class BlockBuilder:
         """The filter whose result lies where the pointers of the operands point."""
         return self.first
 
-    def _result(self, p: int, f: int) -> list[Stmt]:
-        """The kernel's own statements for one pixel and one filter of the block."""
+    def _results(self, f: int, shift: int) -> list[Stmt]:
+        """The kernel's own statements for one filter of the block and all pixels."""
         b, names = self.block, self.w.variables
-        inside = {
-            names["x"]: PAIR * b.pixels + p,
-            names["c"]: BLOCK * b.filters + (self._first_result() + f),
-        }
-        begin = self._after_sums()
-
-        def word(i: int) -> Expr:
-            return self._word(begin + f * len(self.epilogue.per_filter) + i)
-
-        return self.epilogue.result(inside, self._acc(p, f), word, f"{p}_{f}")
+        per_filter = len(self.epilogue.per_filter)
+        words = [Var(f"constant_{f}_{i}") for i in range(per_filter)]
+        begin = self._after_sums() + f * per_filter
+        result: list[Stmt] = [Let(var, self._word(begin + i)) for i, var in enumerate(words)]
+        for p in range(b.pixels):
+            inside = {
+                names["x"]: PAIR * b.pixels + p,
+                names["c"]: BLOCK * b.filters + (self._first_result() + f),
+            }
+            acc = self._acc(p, f)
+            result += self.epilogue.result(inside, acc, words.__getitem__, f"{p}_{f}", shift)
+        return result
 
     def _function(self, body: tuple[Stmt, ...]) -> Function:
         """The micro function, with the extents of its parameters."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Loa
 from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.depthwise_sum import DepthwiseSum
 from utvm.schedule.epilogue import Epilogue, Sharing
-from utvm.schedule.weighted_sum import Array
+from utvm.schedule.weighted_sum import Array, folded_shift
 from utvm.schedule.window_layout import pair_words
 
 CHANNELS, ROWS = Var("channels"), Var("rows")
@@ -149,8 +150,8 @@ class DepthwiseBuilder:
         """Per filter: bias, weights row by row, constants of the rescale."""
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
-        for f, rows in enumerate(self.w.weights):
-            parts.append(self.biases[f : f + 1])
+        for f, rows in enumerate(self.w.weights << self._shift):
+            parts.append(self.biases[f : f + 1] << self._shift)
             parts += [self._row_words(row) for row in rows]
             parts.append(np.array([data[f] for data in per_filter], np.int32))
         return np.concatenate(parts).astype(np.int32)
@@ -159,6 +160,12 @@ class DepthwiseBuilder:
     def filter_words(self) -> int:
         """Words of the stream per filter."""
         return 1 + self.w.window[0] * self._words_per_row() + len(self.epilogue.per_filter)
+
+    @cached_property
+    def _shift(self) -> int:
+        """How far left weights and biases are shifted, so that the epilogue need not shift sums."""
+        w = self.w
+        return folded_shift(self.epilogue.left_shift, w.weights, w.source.dtype, self.biases)
 
     def _rescale_word(self, i: int) -> Load:
         """Constant ``i`` of the filter's epilogue."""
@@ -205,11 +212,14 @@ class DepthwiseBuilder:
             result += [Alloc(acc), Store(acc, (), bias)]
         for ky in range(kh):
             result += self._row(column, first, begin, ky, offsets, accs)
+        words = [Var(f"constant{first}_{i}") for i in range(len(self.epilogue.per_filter))]
+        result += [Let(var, self._rescale_word(i)) for i, var in enumerate(words)]
         for x, acc in enumerate(accs):
             inside = {"y": _ROW, "x": column + (first + x), "c": _CHANNEL, "m": _FILTER}
             if w.multiplier == 1:
                 del inside["m"]
-            result += self.epilogue.result(inside, acc, self._rescale_word, f"{first}_{x}")
+            tag = f"{first}_{x}"
+            result += self.epilogue.result(inside, acc, words.__getitem__, tag, self._shift)
         return result
 
     def _row(

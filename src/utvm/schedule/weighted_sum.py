@@ -296,6 +296,25 @@ def read_stage(stmt: Stmt) -> tuple[str, tuple[int, int], int] | None:
     return None
 
 
+def largest_pixel(dtype: DType) -> int:
+    """The greatest magnitude of a pixel."""
+    return max(-int(dtype.minimum), int(dtype.maximum))
+
+
+def largest_sum(weights: Array, pixels: DType, biases: Array) -> int:
+    """No sum of pixels times the weights [filters, ...], with its bias, has a greater magnitude."""
+    sums = np.abs(weights.astype(np.int64)).reshape(len(weights), -1).sum(axis=1)
+    return int((sums * largest_pixel(pixels) + np.abs(biases.astype(np.int64))).max())
+
+
+def folded_shift(shift: int, weights: Array, pixels: DType, biases: Array) -> int:
+    """``shift`` if weights and biases may be shifted so far left in place of the sums, else 0:
+    weights in int16, sums in int32."""
+    largest = int(np.abs(weights.astype(np.int64)).max(initial=0))
+    fits = largest << shift < 1 << 15
+    return shift if fits and largest_sum(weights, pixels, biases) << shift < 1 << 31 else 0
+
+
 def known_bias(bias: Expr, filters: int, constants: Mapping[str, Array]) -> Array | None:
     """The int32 bias of each filter; None where it is not known."""
     if isinstance(bias, Imm):

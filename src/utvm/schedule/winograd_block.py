@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utvm.ir.dtype import DType
 from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
 from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.epilogue import Epilogue
-from utvm.schedule.weighted_sum import Array, WeightedSum
+from utvm.schedule.weighted_sum import Array, WeightedSum, largest_pixel, largest_sum
 from utvm.schedule.window_layout import pair_words
 from utvm.schedule.winograd_algorithm import EVERYWHERE, Line, Run, Tile
 from utvm.schedule.winograd_transform import COUNT, FILTERS, I16, I32, tile_of
@@ -48,16 +47,6 @@ def transformed_weights(w: WeightedSum) -> np.ndarray:
     return np.ascontiguousarray(grouped.reshape(u.shape)).astype(np.int16)
 
 
-def largest_sum(w: WeightedSum, biases: Array) -> int:
-    """The greatest magnitude of a sum with its bias."""
-    sums = np.abs(w.weights.astype(np.int64)).sum(axis=(1, 2, 3)) * _largest_pixel(w)
-    return int((sums + np.abs(biases.astype(np.int64))).max())
-
-
-def _largest_pixel(w: WeightedSum) -> int:
-    return 255 if w.source.dtype is DType.UINT8 else 128
-
-
 def fits_int32(w: WeightedSum, biases: Array) -> bool:
     """Whether nothing can overflow on the way; a value is a sum of four pixels."""
     tile = tile_of(w)
@@ -68,8 +57,8 @@ def fits_int32(w: WeightedSum, biases: Array) -> bool:
         for i in range(len(run.positions))
     ]
     # A result adds nine sums at most.
-    partial = 9 * 4 * _largest_pixel(w) * int(max(sums))
-    return partial + tile.scale * largest_sum(w, biases) < 1 << 31
+    partial = 9 * 4 * largest_pixel(w.source.dtype) * int(max(sums))
+    return partial + tile.scale * largest_sum(w.weights, w.source.dtype, biases) < 1 << 31
 
 
 @dataclass
@@ -271,7 +260,7 @@ class MultiplyBuilder:
     def _shift(self) -> int:
         """How far left sums are shifted when the scale is taken out, if the epilogue asks so."""
         shift = self.epilogue.left_shift
-        largest = self.tile.scale * largest_sum(self.w, self.biases)
+        largest = self.tile.scale * largest_sum(self.w.weights, self.w.source.dtype, self.biases)
         return shift if largest << max(shift - self._down, 0) < 1 << 31 else 0
 
     def _rescale_word(self, f: int, i: int) -> Load:
