@@ -224,41 +224,41 @@ static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
       "  cmp r1, #5\n"                       /* v1_0_0 */
       "  it lt\n"
       "  movlt r1, #5\n"                     /* v1_0_0 */
-      "  smmla r12, lr, r5, r4\n"            /* acc_0_1 */
-      "  ssat r12, #8, r12, asr #4\n"        /* v1_0_1 */
-      "  cmp r12, #5\n"                      /* v1_0_1 */
-      "  it lt\n"
-      "  movlt r12, #5\n"                    /* v1_0_1 */
-      "  smmla lr, r7, r5, r4\n"             /* acc_0_2 */
-      "  ssat lr, #8, lr, asr #4\n"          /* v1_0_2 */
-      "  cmp lr, #5\n"                       /* v1_0_2 */
-      "  it lt\n"
-      "  movlt lr, #5\n"                     /* v1_0_2 */
-      "  smmla r7, r6, r5, r4\n"             /* acc_0_3 */
-      "  ssat r7, #8, r7, asr #4\n"          /* v1_0_3 */
-      "  cmp r7, #5\n"                       /* v1_0_3 */
-      "  it lt\n"
-      "  movlt r7, #5\n"                     /* v1_0_3 */
       "  smmla r8, r8, r5, r4\n"             /* acc_1_0 */
       "  ssat r8, #8, r8, asr #4\n"          /* v1_1_0 */
       "  cmp r8, #5\n"                       /* v1_1_0 */
       "  it lt\n"
       "  movlt r8, #5\n"                     /* v1_1_0 */
+      "  smmla r12, lr, r5, r4\n"            /* acc_0_1 */
+      "  ssat r12, #8, r12, asr #4\n"        /* v1_0_1 */
+      "  cmp r12, #5\n"                      /* v1_0_1 */
+      "  it lt\n"
+      "  movlt r12, #5\n"                    /* v1_0_1 */
       "  smmla r9, r9, r5, r4\n"             /* acc_1_1 */
       "  ssat r9, #8, r9, asr #4\n"          /* v1_1_1 */
       "  cmp r9, #5\n"                       /* v1_1_1 */
       "  it lt\n"
       "  movlt r9, #5\n"                     /* v1_1_1 */
+      "  smmla lr, r7, r5, r4\n"             /* acc_0_2 */
+      "  ssat lr, #8, lr, asr #4\n"          /* v1_0_2 */
+      "  cmp lr, #5\n"                       /* v1_0_2 */
+      "  it lt\n"
+      "  movlt lr, #5\n"                     /* v1_0_2 */
       "  smmla r10, r10, r5, r4\n"           /* acc_1_2 */
+      "  ssat r10, #8, r10, asr #4\n"        /* v1_1_2 */
+      "  cmp r10, #5\n"                      /* v1_1_2 */
+      "  it lt\n"
+      "  movlt r10, #5\n"                    /* v1_1_2 */
+      "  smmla r7, r6, r5, r4\n"             /* acc_0_3 */
       "  smmla r11, r11, r5, r4\n"           /* acc_1_3 */
       "  ldr r2, [sp, #4]\n"                 /* in0 on the stack */
       "  ldr r3, [sp, #8]\n"                 /* out on the stack */
       "  movw r6, #28087\n"
       "  movt r6, #27\n"
-      "  ssat r10, #8, r10, asr #4\n"        /* v1_1_2 */
-      "  cmp r10, #5\n"                      /* v1_1_2 */
+      "  ssat r7, #8, r7, asr #4\n"          /* v1_0_3 */
+      "  cmp r7, #5\n"                       /* v1_0_3 */
       "  it lt\n"
-      "  movlt r10, #5\n"                    /* v1_1_2 */
+      "  movlt r7, #5\n"                     /* v1_0_3 */
       "  ssat r11, #8, r11, asr #4\n"        /* v1_1_3 */
       "  cmp r11, #5\n"                      /* v1_1_3 */
       "  it lt\n"
@@ -273,45 +273,45 @@ static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
       "  mla r5, r1, r6, r5\n"               /* v1_0_0 */
       "  ssat r1, #8, r5, asr #21\n"
       "  strb r1, [r3]\n"                    /* out */
-      "  ldrsb r5, [r2, #1]\n"               /* in0 */
+      "  ldrsb r5, [r2, #4]\n"               /* in0 */
       "  mla r5, r5, r4, r0\n"
-      "  mla r12, r12, r6, r5\n"             /* v1_0_1 */
-      "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r3, #1]\n"                /* out */
-      "  ldrsb r12, [r2, #2]\n"              /* in0 */
-      "  ldrsb r5, [r2, #3]\n"               /* in0 */
-      "  mla r12, r12, r4, r0\n"
-      "  mla r12, lr, r6, r12\n"             /* v1_0_2 */
-      "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r3, #2]\n"                /* out */
-      "  mla r12, r5, r4, r0\n"
-      "  mla r12, r7, r6, r12\n"             /* v1_0_3 */
-      "  ldrsb lr, [r2, #4]\n"               /* in0 */
-      "  ldrsb r7, [r2, #5]\n"               /* in0 */
-      "  ldrsb r5, [r2, #6]\n"               /* in0 */
-      "  ssat r1, #8, r12, asr #21\n"
-      "  strb r1, [r3, #3]\n"                /* out */
-      "  mla r12, lr, r4, r0\n"
-      "  mla r8, r8, r6, r12\n"              /* v1_1_0 */
+      "  mla r8, r8, r6, r5\n"               /* v1_1_0 */
       "  ssat r1, #8, r8, asr #21\n"
       "  strb r1, [r3, #4]\n"                /* out */
+      "  ldrsb r8, [r2, #1]\n"               /* in0 */
+      "  ldrsb r5, [r2, #5]\n"               /* in0 */
+      "  mla r8, r8, r4, r0\n"
+      "  mla r8, r12, r6, r8\n"              /* v1_0_1 */
+      "  ssat r1, #8, r8, asr #21\n"
+      "  strb r1, [r3, #1]\n"                /* out */
+      "  mla r8, r5, r4, r0\n"
+      "  mla r8, r9, r6, r8\n"               /* v1_1_1 */
+      "  ldrsb r9, [r2, #2]\n"               /* in0 */
+      "  ldrsb r12, [r2, #6]\n"              /* in0 */
+      "  ldrsb r5, [r2, #3]\n"               /* in0 */
+      "  ssat r1, #8, r8, asr #21\n"
+      "  strb r1, [r3, #5]\n"                /* out */
+      "  mla r8, r9, r4, r0\n"
+      "  mla r8, lr, r6, r8\n"               /* v1_0_2 */
+      "  ssat r1, #8, r8, asr #21\n"
+      "  strb r1, [r3, #2]\n"                /* out */
       "  ldrsb r8, [r2, #7]\n"               /* in0 */
       "  ldr r1, [sp, #16]\n"                /* x on the stack */
-      "  ldr r12, [sp]\n"                    /* x end on the stack */
-      "  mla lr, r7, r4, r0\n"
-      "  mla r9, r9, r6, lr\n"               /* v1_1_1 */
-      "  ssat r7, #8, r9, asr #21\n"
-      "  strb r7, [r3, #5]\n"                /* out */
-      "  mla r9, r5, r4, r0\n"
+      "  ldr r9, [sp]\n"                     /* x end on the stack */
+      "  mla r12, r12, r4, r0\n"
+      "  mla r10, r10, r6, r12\n"            /* v1_1_2 */
+      "  ssat r10, #8, r10, asr #21\n"
+      "  strb r10, [r3, #6]\n"               /* out */
+      "  mla r10, r5, r4, r0\n"
       "  mla r8, r8, r4, r0\n"
-      "  mla r9, r10, r6, r9\n"              /* v1_1_2 */
+      "  mla r10, r7, r6, r10\n"             /* v1_0_3 */
       "  mla r8, r11, r6, r8\n"              /* v1_1_3 */
-      "  ssat r0, #8, r9, asr #21\n"
-      "  strb r0, [r3, #6]\n"                /* out */
+      "  ssat r0, #8, r10, asr #21\n"
+      "  strb r0, [r3, #3]\n"                /* out */
       "  ssat r0, #8, r8, asr #21\n"
       "  strb r0, [r3, #7]\n"                /* out */
       "  subs r1, r1, #16\n"                 /* x */
-      "  cmp r1, r12\n"                      /* x, x end */
+      "  cmp r1, r9\n"                       /* x, x end */
       "  str r1, [sp, #16]\n"                /* x on the stack */
       "  add r2, r2, #8\n"                   /* in0 */
       "  str r2, [sp, #4]\n"                 /* in0 on the stack */
