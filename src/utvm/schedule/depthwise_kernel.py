@@ -34,8 +34,10 @@ from utvm.ir.loop import (
 )
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.blank import blank, blanks_of
+from utvm.schedule.combine import at_phase, combined
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
+from utvm.schedule.depthwise_spread import spread_few
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.weighted_sum import Array, known_bias
 
@@ -63,19 +65,49 @@ def schedule_depthwise(
 ) -> Scheduled | None:
     """The kernel on planes, or None."""
     w = read_depthwise(function, constants)
-    biases = None if w is None else known_bias(w.bias, w.filters, constants)
-    if w is None or biases is None:
+    if w is None:
+        return None
+    parts = [_scheduled(part, constants, schedule) for part in column_phases(w)]
+    known = [part for part in parts if part is not None]
+    return combined(function, known) if len(known) == len(parts) else None
+
+
+def column_phases(w: DepthwiseSum) -> list[DepthwiseSum]:
+    """Sums whose windows are not dilated along columns: every ``column_dilation``-th result each,
+    with streams of their own names; the sum itself where it is not dilated."""
+    phases = min(w.column_dilation, w.columns)
+    if w.column_dilation == 1 or w.window[1] == 1 or w.strides[1] > 1:
+        return [w] if w.column_dilation == 1 or w.window[1] == 1 else []
+    return [
+        replace(
+            w,
+            columns=-(-(w.columns - phase) // w.column_dilation),
+            origin=(w.origin[0], w.origin[1] - phase),
+            epilogue=at_phase(w.epilogue, phase, w.column_dilation),
+            column_dilation=1,
+            column_step=w.column_dilation,
+        )
+        for phase in range(phases)
+    ]
+
+
+def _scheduled(
+    w: DepthwiseSum, constants: Mapping[str, Array], schedule: DepthwiseSchedule
+) -> Scheduled | None:
+    biases = known_bias(w.bias, w.filters, constants)
+    if biases is None:
         return None
     rows, layout = _strips(w, schedule)
-    width = shared_width(w, schedule.width) if schedule.shared else _width(w, schedule)
+    shared = schedule.shared and w.column_step == 1
+    width = shared_width(w, schedule.width) if shared else _width(w, schedule)
     if width is None:
         return None
-    builder = DepthwiseBuilder(w, layout, width, biases, constants, schedule.shared)
+    builder = DepthwiseBuilder(w, layout, width, biases, constants, shared)
     built = builder.build()
     if built is None:
         return None
     micro, stream = built
-    name = f"{function.name}_stream"
+    name = f"{w.function.name}_stream"
     kernel = _Kernel(
         w, layout, rows, builder, micro, Buffer(name, DType.INT32, stream.shape, "const")
     )
@@ -85,7 +117,7 @@ def schedule_depthwise(
 def _strips(w: DepthwiseSum, schedule: DepthwiseSchedule) -> tuple[int, PlaneLayout]:
     """Rows of results per strip, as many as the planes may hold, and the planes."""
     kh, kw = w.window
-    shift = w.origin[1] % 2
+    shift = w.blank_columns % 2
     columns = shift + (w.columns - 1) * w.strides[1] + kw
     columns += columns % 2
 
@@ -135,8 +167,7 @@ class _Kernel:
         return Buffer("planes", I16, (channels * self.layout.elements,), "workspace")
 
     def micros(self) -> tuple[Function, ...]:
-        spread = (self._spread(),) if self.w.image[3] >= GROUP else ()
-        return (self.micro, *spread, *blanks_of(self.body()))
+        return (self.micro, *self._spreads(), *blanks_of(self.body()))
 
     def function(self) -> Function:
         tables = {o.buffer.name for o in self.builder.epilogue.operands.values()}
@@ -189,28 +220,30 @@ class _Kernel:
     @property
     def _inside(self) -> tuple[int, int]:
         """Where the image begins in a line of a plane, and how many of its pixels are there."""
-        begin = self.layout.shift + self.w.origin[1]
-        return begin, min(self.w.image[2], self.layout.columns - begin)
+        begin = self.layout.shift + self.w.blank_columns
+        seen = -(-(self.w.image[2] - self._left) // self.w.column_step)
+        return begin, max(min(seen, self.layout.columns - begin), 0)
+
+    @property
+    def _left(self) -> int:
+        """The first column of the image that is read."""
+        return self.w.blank_columns * self.w.column_step - self.w.origin[1]
 
     def _line(self, n: Expr, row: Expr, line: Expr, first: Expr, channels: int) -> tuple[Stmt, ...]:
         """One row of the image, spread over the planes."""
         _, height, width, depth = self.w.image
         begin, count = self._inside
         source = self.w.source.view(self.w.source.elements)
-        at = ((n * height + row) * width) * depth + first
+        at = ((n * height + row) * width + self._left) * depth + first
         to = line * self.layout.columns + begin
-        if channels == GROUP:
-            pointers = (Pointer(source, at), Pointer(self.planes, to))
-            spread = self._spread()
-            scalars: tuple[int, ...] = ()
-            if spread.scalars:
-                scalars = (count // 2 - 1, depth, self.layout.elements)
-            return (Invoke(spread.name, pointers, tuple(map(Imm, scalars))),)
-        channel = Var("channel")
-        value = Cast(I16, Load(source, (at + channel + _PIXEL * depth,)))
-        store = Store(self.planes, (to + channel * self.layout.elements + _PIXEL,), value)
-        inner = loop(_PIXEL, count, store, parallel=True)
-        return (loop(channel, channels, inner, parallel=True),)
+        if count == 0:
+            return ()
+        pointers = (Pointer(source, at), Pointer(self.planes, to))
+        spread = self._spread_of(channels)
+        scalars: tuple[int, ...] = ()
+        if spread.scalars:
+            scalars = (count // 2 - 1, depth * self.w.column_step, self.layout.elements)
+        return (Invoke(spread.name, pointers, tuple(map(Imm, scalars))),)
 
     def _blank_line(self, line: Expr, channels: int) -> tuple[Stmt, ...]:
         """One row outside of the image; where its end is odd, one more of the padding there."""
@@ -219,9 +252,23 @@ class _Kernel:
         pitch = self.layout.elements
         return (blank(self.planes, at, self.w.padding, channels, count + count % 2, pitch),)
 
+    def _spreads(self) -> tuple[Function, ...]:
+        groups, rest = divmod(self.w.image[3], GROUP)
+        used = (GROUP,) * (groups > 0) + (rest,) * (rest > 0)
+        return tuple(map(self._spread_of, used)) if self._inside[1] else ()
+
+    def _spread_of(self, channels: int) -> Function:
+        """What spreads a row of so many channels."""
+        w = self.w
+        if channels == GROUP and w.source.dtype.bits == 8:
+            return self._spread()
+        apart = w.image[3] * w.column_step
+        _, count = self._inside
+        return spread_few(w.source.dtype, apart, channels, count, self.layout.elements)
+
     def _spread(self) -> Function:
         """Four channels of a row of pixels, each to its plane: two pixels make a word."""
-        depth, size = self.w.image[3], self.layout.elements
+        depth, size = self.w.image[3] * self.w.column_step, self.layout.elements
         _, count = self._inside
         if self.builder.shared and count > 1:
             return shared_spread(self.w.source.dtype, count % 2 == 1)

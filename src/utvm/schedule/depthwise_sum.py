@@ -1,8 +1,8 @@
 """Reads the loops of a depthwise convolution, as ``weighted_sum`` does for a full one.
 
 In: an unscheduled function of ``depthwise_conv2d``. Out: its geometry, read off the index
-expressions, or None where it is of another kind (dilated columns, floats, weights made at run time,
-weights with a zero point).
+expressions, or None where it is of another kind (floats, weights made at run time, weights with a
+zero point).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from utvm.ir.loop import Alloc, Buffer, Expr, Function, Load, Stmt, Store
 from utvm.ir.rewrite import Linear
 from utvm.schedule.primitives import writes
 from utvm.schedule.weighted_sum import (
+    PIXELS,
     Array,
     flat_form,
     peel,
@@ -28,6 +29,7 @@ class DepthwiseSum:
     """out[n, y, x, c * multiplier + m] = epilogue(bias + sum over ky, kx of image * weights).
 
     ``image`` is [batch, height, width, channels], ``weights`` [filters, kh, kw] in int16.
+    ``origin`` is the padding above and to the left, in rows and columns of the image.
     """
 
     function: Function
@@ -43,6 +45,9 @@ class DepthwiseSum:
     bias: Expr
     acc: Buffer
     epilogue: tuple[Stmt, ...]
+    column_dilation: int = 1
+    column_step: int = 1
+    """Columns of the image from one that is read to the next: of a phase of a dilated window."""
 
     @property
     def filters(self) -> int:
@@ -55,6 +60,11 @@ class DepthwiseSum:
     @property
     def window(self) -> tuple[int, int]:
         return int(self.weights.shape[1]), int(self.weights.shape[2])
+
+    @property
+    def blank_columns(self) -> int:
+        """Columns that the first window reads before the image begins."""
+        return max(-(-self.origin[1] // self.column_step), 0)
 
 
 def read_depthwise(function: Function, constants: Mapping[str, Array]) -> DepthwiseSum | None:
@@ -81,7 +91,7 @@ def read_depthwise(function: Function, constants: Mapping[str, Array]) -> Depthw
     pixel, weight = product
     data = constants.get(weight.buffer.name)
     narrow = weight.buffer.dtype in (DType.INT8, DType.INT16)
-    if data is None or pixel.buffer.dtype not in (DType.INT8, DType.UINT8) or not narrow:
+    if data is None or pixel.buffer.dtype not in PIXELS or not narrow:
         return None
     padding = read_stage(stage[0]) if stage else (pixel.buffer.name, (0, 0), 0)
     if padding is None:
@@ -112,8 +122,9 @@ def _geometry(
     row, dilation = form.coefficient("y") // line, form.coefficient("ky") // line
     column = form.coefficient("x") // channels
     image = pixel.buffer.elements // pixel.buffer.shape[0]
+    column_dilation = form.coefficient("kx") // channels or 1
     pixels = {"n": image, "y": row * line, "x": column * channels, "c": 1}
-    taps = {"ky": dilation * line, "kx": channels}
+    taps = {"ky": dilation * line, "kx": column_dilation * channels}
     order = {"ky": kw * filters, "kx": filters, "c": filters // channels, "m": 1}
     for load, wanted in ((pixel, pixels | taps), (weight, order)):
         terms = tuple(sorted((k, c) for k, c in wanted.items() if k in loops and c))
@@ -134,4 +145,5 @@ def _geometry(
         bias=bias,
         acc=acc,
         epilogue=epilogue,
+        column_dilation=column_dilation,
     )
