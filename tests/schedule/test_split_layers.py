@@ -14,14 +14,19 @@ import pytest
 from tests.schedule.test_conv_blocks import expect_equal
 from utvm.ir.dtype import DType
 from utvm.ir.graph import TensorType
-from utvm.ir.loop import Module
+from utvm.ir.loop import Invoke, Module
+from utvm.ir.rewrite import statements
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs
 from utvm.op.registry import find_op
 from utvm.op.requantize import RequantizeAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
+from utvm.schedule.conv_kernel import ConvSchedule
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
+from utvm.schedule.split_kernel import schedule_split
+from utvm.schedule.split_sum import read_split_sum
+from utvm.schedule.weighted_sum import read_weighted_sum
 
 PIXELS = (DType.INT8, DType.UINT8, DType.INT16)
 SEEDS = 12
@@ -33,17 +38,19 @@ def layer(rng: random.Random, op: str, groups: int = 1) -> Module:
     b = GraphBuilder("net", find_op)
     pixel = rng.choice(PIXELS)
     depth = groups * rng.choice([1, 2, 3, 4, 5, 6, 7])
-    share = rng.choice([1, 2, 3, 4])
+    share = rng.choice([2, 3, 4, 5])
     filters = depth * rng.choice([1, 2]) if op == "depthwise_conv2d" else groups * share
     kh, kw = rng.choice([(1, 1), (3, 3), (2, 3), (1, 3), (3, 1), (2, 2), (1, 4)])
     dilation = rng.randint(1, 2), rng.randint(1, 3)
     reach = [(k - 1) * d + 1 for k, d in zip((kh, kw), dilation, strict=True)]
     height, width = (size + rng.randint(0, 4) for size in reach)
+    strides = [1 if d > 1 else rng.randint(1, 2) for d in dilation]
     shape = (filters, kh, kw, depth // groups) if op == "conv2d" else (1, kh, kw, filters)
     x = b.input("x", TensorType((rng.randint(1, 2), height, width, depth), pixel))
     weight = b.constant(data.integers(-128, 128, shape, dtype=np.int8))
     bias = b.constant(data.integers(-999, 999, (filters,), dtype=np.int32))
     attrs = Conv2dAttrs(
+        strides=(strides[0], strides[1]),
         dilation=dilation,
         padding=tuple(rng.randint(0, size - 1) for size in (reach[0],) * 2 + (reach[1],) * 2),  # type: ignore[arg-type]
         input_zero_point=rng.randint(0, 100),
@@ -64,3 +71,41 @@ def test_dilated_planes_keep_the_meaning(seed: int) -> None:
     scheduled = schedule_depthwise(module.functions[0], module.constants, schedule)
     assert scheduled is not None
     expect_equal(module, scheduled, seed)
+
+
+@pytest.mark.parametrize("seed", range(2 * SEEDS))
+def test_parts_keep_the_meaning(seed: int) -> None:
+    rng = random.Random(seed)
+    groups = rng.choice([1, 2, 3])
+    module = layer(rng, "conv2d", groups)
+    function = module.functions[0]
+    split = read_split_sum(function, module.constants)
+    if split is None:
+        assert groups == 1 and read_weighted_sum(function, module.constants) is not None
+        return
+    assert len(split.parts) % groups == 0
+    schedule = ConvSchedule(rng.randint(1, 3), rng.choice([2, 4]), rng.random() < 0.5, 4)
+    scheduled = schedule_split(function, module.constants, schedule)
+    assert scheduled is not None
+    expect_equal(module, scheduled, seed)
+
+
+def test_groups_share_micro_functions() -> None:
+    rng = random.Random(5)
+    module = layer(rng, "conv2d", 3)
+    scheduled = schedule_split(module.functions[0], module.constants, ConvSchedule(wide=True))
+    assert scheduled is not None
+    calls = [s for s in statements(scheduled.function.body) if isinstance(s, Invoke)]
+    blocks = {call.function for call in calls if call.function.startswith("conv")}
+    streams = {call.pointers[1].buffer.name for call in calls if call.function in blocks}
+    assert len(streams) >= 3 and len(blocks) < len(streams)
+
+
+def test_groups_of_single_filters_stay_in_loops() -> None:
+    data = np.random.default_rng(3)
+    b = GraphBuilder("net", find_op)
+    x = b.input("x", TensorType((1, 3, 3, 4), DType.INT8))
+    weight = b.constant(data.integers(-9, 9, (2, 1, 1, 2), dtype=np.int8))
+    b.output(b.emit("conv2d", [x, weight], Conv2dAttrs()))
+    module = lower(fuse_ops(b.build(), find_op), find_op)
+    assert read_split_sum(module.functions[0], module.constants) is None

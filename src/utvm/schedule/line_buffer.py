@@ -48,7 +48,7 @@ def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
         return _copy_micro(w, layout)
     groups = w.depth // 4
     unroll = next(n for n in range(_MOST_GROUPS, 0, -1) if groups % n == 0)
-    stride = _column_stride(w) * w.depth
+    stride = _column_stride(w) * w.pixel_pitch
     source = Buffer("x", w.source.dtype, (w.depth,), "input")
     expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
     lines = Buffer("lines", I16, (w.depth,), "output")
@@ -83,7 +83,7 @@ def _copy_micro(w: WeightedSum, layout: WindowLayout) -> Function:
     unroll = next(n for n in range(2 * _MOST_GROUPS, 0, -1) if words % n == 0)
     source = Buffer("x", I16, (w.depth,), "input")
     lines = Buffer("lines", I16, (w.depth,), "output")
-    ahead = _PIXEL * (_column_stride(w) * w.depth) + _GROUP * 2
+    ahead = _PIXEL * (_column_stride(w) * w.pixel_pitch) + _GROUP * 2
     loads: list[Stmt] = []
     stores: list[Stmt] = []
     for i in range(unroll):
@@ -108,7 +108,7 @@ def _micro_name(stem: str, w: WeightedSum, layout: WindowLayout) -> str:
 
 def _column_stride(w: WeightedSum) -> int:
     """Columns of the image from one column of the buffer to the next."""
-    return w.strides[1] if w.window[1] == 1 else 1
+    return w.strides[1] if w.window[1] == 1 else w.column_step
 
 
 def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
@@ -136,7 +136,8 @@ def fill_row(
         return ()
     left = begin * apart - w.origin[1]
     source = w.source.view(w.source.elements)
-    at = ((image * height + row) * width + first * w.strides[1] + left) * depth
+    at = ((image * height + row) * width + first * w.strides[1] + left) * w.pixel_pitch
+    at = at + w.first_channel
     to = Imm(begin * layout.column) + ky * depth
     inside = _expand(w, layout, source, at, to, count)
     last = (w.rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation - w.origin[0]
@@ -167,7 +168,7 @@ def _expand(
         micro = expand_micro(w, layout).name
         return (Invoke(micro, (Pointer(source, at), Pointer(lines, to)), (Imm(count),)),)
     pixel, element = Var("pixel"), Var("i")
-    stride = _column_stride(w) * w.depth
+    stride = _column_stride(w) * w.pixel_pitch
     element_value = Load(source, (at + pixel * stride + element,))
     value = element_value if w.source.dtype is I16 else Cast(I16, element_value)
     store = Store(lines, (to + pixel * layout.column + element,), value)

@@ -27,6 +27,8 @@ from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
 from utvm.schedule.records import Config, Record, config_of
+from utvm.schedule.split_kernel import schedule_split
+from utvm.schedule.split_sum import read_split_sum
 from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
@@ -113,6 +115,10 @@ def _packed_options(
     phases = read_transposed(function, constants)
     if phases is not None:
         return list(_transposed_options(phases, function, constants))
+    split = read_split_sum(function, constants)
+    if split is not None:
+        build = schedule_split
+        return list(_block_options(split.parts, build, "split", function, constants))
     if schedule_elementwise(function) is not None:
         return list(_element_options(function))
     options = options_of(function, constants)
@@ -149,6 +155,17 @@ def _transposed_options(
 ) -> Iterator[Option]:
     """Register blocks for each pair of phases."""
     sums = [w for group in phases.groups for w in group]
+    return _block_options(sums, schedule_transposed, "transposed", function, constants)
+
+
+def _block_options(
+    sums: Sequence[WeightedSum],
+    build: Callable[[Function, Mapping[str, Array], ConvSchedule], Scheduled | None],
+    template: str,
+    function: Function,
+    constants: Mapping[str, Array],
+) -> Iterator[Option]:
+    """Register blocks for each of several sums that make a kernel."""
     weights = sum(int(w.weights.size) for w in sums)
     products = sum(w.image[0] * w.rows * w.columns * int(w.weights.size) for w in sums)
     for wide in (False, True) if all(w.narrow for w in sums) else (True,):
@@ -156,8 +173,8 @@ def _transposed_options(
         yield Option(
             products * (_WIDE if wide else _NARROW),
             weights * (2 if wide else 1),
-            partial(schedule_transposed, function, constants, schedule),
-            default_config("transposed", schedule),
+            partial(build, function, constants, schedule),
+            default_config(template, schedule),
         )
 
 

@@ -1,8 +1,8 @@
 """Reads the loops of a kernel that sums products of an image and constant weights.
 
 In: an unscheduled function of ``conv2d`` or ``dense``. Out: its geometry as numbers, or None where
-the kernel is of another kind (groups, dilated columns, floats, weights made at run time): then the
-schedules on loops serve it. The image may be of int8, uint8 or int16; weights less their zero point
+the kernel is of another kind: floats, weights made at run time; groups and dilated columns are for
+``split_sum``. The image may be of int8, uint8 or int16; weights less their zero point
 must fit int16. Nothing is assumed about how the operator was written; strides and
 padding are read off the index expressions, so what is returned is what the loops mean.
 """
@@ -43,8 +43,9 @@ class WeightedSum:
     """out[n, y, x, c] = epilogue(bias[c] + sum over ky, kx, i of image * weights).
 
     ``image`` is [batch, height, width, depth], ``weights`` [filters, kh, kw, depth]. Rows and
-    columns count the results, ``origin`` is the padding above and to the left. ``variables`` names
-    the loop variables of n, y, x and c in ``epilogue``, where they were not simplified away.
+    columns count the results, ``origin`` is the padding above and to the left, in the image.
+    ``variables`` names the loop variables of n, y, x and c in ``epilogue``, where they were not
+    simplified away.
     """
 
     function: Function
@@ -61,6 +62,16 @@ class WeightedSum:
     acc: Buffer
     epilogue: tuple[Stmt, ...]
     variables: Mapping[str, str]
+    column_step: int = 1
+    """Columns of the image from one of a window to the next."""
+    pitch: int = 0
+    """Elements from one pixel of the image to the next; 0 is ``depth``."""
+    first_channel: int = 0
+    """Where the ``depth`` channels of a pixel begin that are read."""
+
+    @property
+    def pixel_pitch(self) -> int:
+        return self.pitch or self.depth
 
     @property
     def filters(self) -> int:
@@ -85,8 +96,8 @@ class WeightedSum:
         (kh, kw), (_, height, width, _) = self.window, self.image
         top, left = self.origin
         last_row = (self.rows - 1) * self.strides[0] + (kh - 1) * self.row_dilation
-        last_column = (self.columns - 1) * self.strides[1] + kw - 1
-        return top > 0 or left > 0 or last_row >= height or last_column >= width
+        last_column = ((self.columns - 1) * self.strides[1] + kw - 1) * self.column_step
+        return top > 0 or left > 0 or last_row >= height or last_column - left >= width
 
 
 def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> WeightedSum | None:
