@@ -47,9 +47,9 @@ class Network:
         self.b = GraphBuilder("net", find_op)
         self.value = self.b.input("x", TensorType(shape, dtype))
 
-    def conv(self, filters: int, window: int = 1, **attrs: Any) -> Network:
+    def conv(self, filters: int, window: tuple[int, int] = (1, 1), **attrs: Any) -> Network:
         depth = self.b.type_of(self.value).shape[-1]
-        weight = self.constant(-128, 128, (filters, window, window, depth), np.int8)
+        weight = self.constant(-128, 128, (filters, *window, depth), np.int8)
         return self.layer("conv2d", weight, Conv2dAttrs(**attrs), filters)
 
     def depthwise(self, window: int = 3, times: int = 1, **attrs: Any) -> Network:
@@ -114,6 +114,25 @@ def test_pixels_by_themselves_keep_the_meaning(seed: int) -> None:
     expect_equal(module, scheduled(module, rng.choice([NARROW, WIDE])), seed)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_windows_keep_the_meaning(seed: int) -> None:
+    rng = random.Random(seed)
+    kh, kw, depth = rng.randint(1, 3), rng.randint(2, 4), rng.choice([4, 8, 12])
+    padding = tuple(rng.randint(0, side - 1) for side in (kh, kh, kw, kw))
+    if sum(padding) == 0 and kw == 4:
+        depth = rng.choice([1, 3])
+    shape = (rng.randint(1, 2), rng.randint(3, 6), rng.randint(4, 14), depth)
+    attrs: dict[str, Any] = {"padding": padding, "input_zero_point": rng.randint(0, 99)}
+    attrs["strides"] = (rng.randint(1, 2), rng.randint(1, 2))
+    attrs["dilation"] = (rng.randint(1, 2) if kh < 3 else 1, 1)
+    network = Network(seed, shape, rng.choice([DType.INT8, DType.UINT8]))
+    network.conv(rng.choice([2, 4, 5, 8]), (kh, kw), **attrs)
+    if rng.random() < 0.3:
+        network.residual()
+    module = network.module()
+    expect_equal(module, scheduled(module, rng.choice([NARROW, WIDE])), seed)
+
+
 @pytest.mark.parametrize("filters", [2, 8, 10, 12, 66, 67])
 def test_dense_layers_keep_the_meaning(filters: int) -> None:
     for batch in (1, 3, 5):
@@ -156,7 +175,8 @@ def test_layers_of_other_sizes_share() -> None:
     """Depth, filters, pixels, shifts, and what surrounds a layer make no difference."""
     one = Network(1, (1, 4, 8, 8)).conv(14).module()
     other = Network(2, (1, 1, 9, 64)).conv(26).module()
-    assert micros(one, NARROW) == micros(other, NARROW)
+    third = Network(2, (1, 7, 9, 4)).conv(16, (3, 5), padding=(1, 1, 2, 2)).module()
+    assert micros(one, NARROW) == micros(other, NARROW) == micros(third, NARROW)
     one = Network(3, (1, 6, 12, 8)).depthwise(padding=(1, 1, 1, 1)).module()
     other = Network(4, (1, 30, 30, 20)).depthwise(padding=(1, 1, 1, 1)).module()
     assert micros(one, DepthwiseSchedule(shared=True)) == micros(
@@ -166,7 +186,8 @@ def test_layers_of_other_sizes_share() -> None:
 
 def micros(module: Module, knobs: ConvSchedule | DepthwiseSchedule) -> set[Any]:
     """Those that are not for padding."""
-    return {m for m in scheduled(module, knobs).micros if not m.name.startswith("blank")}
+    found = scheduled(module, knobs).micros
+    return {m for m in found if not m.name.startswith(("blank", "copy"))}
 
 
 def mobile() -> Module:
@@ -192,9 +213,20 @@ def test_objectives_share_what_they_should() -> None:
     assert not any(name.startswith("panel") for name in names)
 
 
-def test_a_micro_function_of_one_kernel_is_not_shared() -> None:
-    module = Network(5, (1, 8, 8, 16)).conv(8).conv(8, 3).module()
-    names = {m.name for m in schedule_module(module, M4, "size").micros}
+def test_only_less_code_is_shared() -> None:
+    """One layer of whole blocks gains nothing; one with filters left over needs two functions."""
+    for filters, shares in ((8, False), (10, True)):
+        module = Network(5, (1, 8)).dense(filters).module()
+        names = {m.name for m in schedule_module(module, M4, "size").micros}
+        assert any(name.startswith("panel") for name in names) == shares
+
+
+def test_winograd_stays() -> None:
+    network = Network(6, (1, 8, 8, 16))
+    for _ in range(3):
+        network.conv(16, (3, 3), padding=(1, 1, 1, 1))
+    names = {m.name for m in schedule_module(network.module(), M4, "size").micros}
+    assert any(name.startswith("winograd") for name in names)
     assert not any(name.startswith("panel") for name in names)
 
 

@@ -96,8 +96,7 @@ class BlockBuilder:
             return None
         shift = self._shift(biases)
         stream = self._stream(biases, shift)
-        b = self.block
-        stores = [stmt for f in range(b.filters) for stmt in self._results(f, shift)]
+        stores = self._stores(shift)
         if not self.epilogue.legal:
             return None
         body: tuple[Stmt, ...] = (*self._initial(), *self._sums(self._word_steps()), *stores)
@@ -123,7 +122,7 @@ class BlockBuilder:
     def _stream(self, biases: Array, shift: int) -> np.ndarray:
         """Per block: biases, weights, constants of the rescale filter by filter."""
         b = self.block
-        taps = taps_in_order(self.w, self.layout) << shift
+        taps = self._taps() << shift
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
@@ -133,6 +132,9 @@ class BlockBuilder:
             if per_filter:
                 parts.append(np.stack([data[own] for data in per_filter], axis=1).reshape(-1))
         return np.concatenate(parts).astype(np.int32)
+
+    def _taps(self) -> Array:
+        return taps_in_order(self.w, self.layout)
 
     @property
     def _step_words(self) -> int:
@@ -231,21 +233,34 @@ class BlockBuilder:
         """The filter whose result lies where the pointers of the operands point."""
         return self.first
 
-    def _results(self, f: int, shift: int) -> list[Stmt]:
-        """The kernel's own statements for one filter of the block and all pixels."""
-        b, names = self.block, self.w.variables
-        per_filter = len(self.epilogue.per_filter)
-        words = [Var(f"constant_{f}_{i}") for i in range(per_filter)]
-        begin = self._after_sums() + f * per_filter
-        result: list[Stmt] = [Let(var, self._word(begin + i)) for i, var in enumerate(words)]
-        for p in range(b.pixels):
-            inside = {
-                names["x"]: PAIR * b.pixels + p,
-                names["c"]: BLOCK * b.filters + (self._first_result() + f),
-            }
-            acc = self._acc(p, f)
-            result += self.epilogue.result(inside, acc, words.__getitem__, f"{p}_{f}", shift)
+    def _stores(self, shift: int) -> list[Stmt]:
+        """The kernel's own statements for the block, filter by filter."""
+        b = self.block
+        result: list[Stmt] = []
+        for f in range(b.filters):
+            result += self._rescale_words(f)
+            for p in range(b.pixels):
+                result += self._result(p, f, shift)
         return result
+
+    def _rescale_words(self, f: int) -> list[Stmt]:
+        """Loads the constants of a filter's rescale."""
+        per_filter = len(self.epilogue.per_filter)
+        begin = self._after_sums() + f * per_filter
+        return [Let(Var(f"constant_{f}_{i}"), self._word(begin + i)) for i in range(per_filter)]
+
+    def _result(self, p: int, f: int, shift: int) -> list[Stmt]:
+        """One pixel and one filter."""
+        b, names = self.block, self.w.variables
+        inside = {
+            names["x"]: PAIR * b.pixels + p,
+            names["c"]: BLOCK * b.filters + (self._first_result() + f),
+        }
+
+        def word(i: int) -> Expr:
+            return Var(f"constant_{f}_{i}")
+
+        return self.epilogue.result(inside, self._acc(p, f), word, f"{p}_{f}", shift)
 
     def _function(self, body: tuple[Stmt, ...]) -> Function:
         """The micro function, with the extents of its parameters."""

@@ -18,7 +18,7 @@ from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.options import Option, kernel_options, measured_options
 from utvm.schedule.records import NO_RECORDS, Records, size_score
-from utvm.schedule.sharing import sharing_options
+from utvm.schedule.sharing import shared_schedules
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.workload import workload_of
 from utvm.target.target import Target
@@ -27,6 +27,8 @@ OBJECTIVES = ("balanced", "cycles", "size")
 BALANCED_BYTES = 1.5
 SMALL = 1.02
 """Constants of so many times the fewest are few, too."""
+SHARING = ("direct", "depthwise")
+"""Templates whose kernels may share micro functions instead."""
 
 
 def schedule_module(
@@ -35,19 +37,27 @@ def schedule_module(
     """The module with a schedule for each kernel: the best that was measured, else the default."""
     constants: dict[str, Array] = dict(module.constants)
     options = [_candidates(f, module.constants, target, records) for f in module.functions]
-    sharing = sharing_options(module.functions, module.constants, target, objective)
-    for i, function in enumerate(module.functions):
-        if function.name in sharing:
-            options[i] = [sharing[function.name]]
     budget = int(BALANCED_BYTES * sum(data.nbytes for data in constants.values()))
     chosen = _choose(options, objective, budget)
+    found = list(map(_built, chosen, options))
+    alone = {
+        function.name: scheduled
+        for function, scheduled, option in zip(module.functions, found, chosen, strict=True)
+        if scheduled is not None and option is not None and _template(option) in SHARING
+    }
+    shared = shared_schedules(module.functions, alone, module.constants, target, objective)
     micros = _Micros()
     functions: list[Function] = []
-    for function, option, others in zip(module.functions, chosen, options, strict=True):
-        scheduled = _built(option, others) or Scheduled(schedule_function(function, target))
+    for function, made in zip(module.functions, found, strict=True):
+        made = shared.get(function.name, made)
+        scheduled = made or Scheduled(schedule_function(function, target))
         functions.append(micros.added(scheduled))
         constants |= scheduled.constants or {}
     return with_functions(module, functions, micros.functions, constants)
+
+
+def _template(option: Option) -> str:
+    return str(dict(option.config).get("template"))
 
 
 def schedule_alone(module: Module, scheduled: Scheduled) -> Module:

@@ -1,11 +1,10 @@
-"""Register blocks over panels: 1x1 convolutions and dense layers of all sizes in one function.
+"""Register blocks over panels: convolutions and dense layers of all sizes in one function.
 
-In: a weighted sum whose windows are single pixels. Out: the micro functions that fill panels and
-that compute on them. Windows do not overlap, so pixels of a block may lie side by side: word s of
-pixel p is word ``s * pixels + p`` of the panel. Then one pointer reads them whatever the depth, and
-everything that layers differ by is a scalar: turns of the inner loop, blocks of filters, the pitch
-of the result, the numbers of the rescale. Depths that no whole turns make are filled up with zero
-weights.
+In: a weighted sum. Out: the micro functions that fill panels and that compute on them. A panel
+holds the windows of a block's pixels side by side: word s of pixel p is word ``s * pixels + p``. So
+one pointer reads them whatever the depth, and everything that layers differ by is a scalar: turns
+of the inner loop, blocks of filters, the pitch of the result, the numbers of the rescale. Windows
+that no whole turns make are filled up with zero weights.
 
     for group: for block: acc[p, f] = bias[f]
                for turn: x[p] = panel words;  acc[p, f] = smlad(x[p], weights[f], acc[p, f])
@@ -16,12 +15,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.conv_block import BLOCK, COUNT, PAIR, STEP, BlockBuilder
 from utvm.schedule.epilogue import Sharing
-from utvm.schedule.weighted_sum import WeightedSum
+from utvm.schedule.weighted_sum import Array, WeightedSum
+from utvm.schedule.window_layout import GROUPED
 
 BLOCKS, PITCH = Var("blocks"), Var("pitch")
 MORE = Var("more")
@@ -59,6 +61,25 @@ class PanelBuilder(BlockBuilder):
 
     def _blocks(self) -> Expr:
         return BLOCKS
+
+    def _word_steps(self) -> int:
+        return self.layout.column // 2
+
+    def _taps(self) -> Array:
+        """Row by row of a window, each in the order in which bytes become halfwords."""
+        taps = self.w.weights.reshape(self.w.filters, -1).astype(np.int16)
+        if self.layout.grouped:
+            taps = taps.reshape(len(taps), -1, 4)[..., GROUPED].reshape(len(taps), -1)
+        return np.pad(taps, ((0, 0), (0, self.layout.column - taps.shape[1])))
+
+    def _stores(self, shift: int) -> list[Stmt]:
+        """Pixel by pixel: results of other pixels lie far away."""
+        b = self.block
+        result = [stmt for f in range(b.filters) for stmt in self._rescale_words(f)]
+        for p in range(b.pixels):
+            for f in range(b.filters):
+                result += self._result(p, f, shift)
+        return result
 
     # Places: products of loop variables and scalars.
 

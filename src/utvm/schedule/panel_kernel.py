@@ -1,8 +1,9 @@
-"""A 1x1 convolution or a dense layer on panels, by micro functions that layers share: the kernel.
+"""A convolution or a dense layer on panels, by micro functions that layers share: the kernel.
 
-In: a weighted sum and the knobs of its blocks. Out: the kernel, which lays some pixels out in
-panels and invokes the block on them, with its micro functions and its stream; or None where that
-cannot be. Columns that fill no block are made once more, together with some before them.
+In: a weighted sum and the knobs of its blocks. Out: the kernel, which lays the windows of some
+pixels out in panels and invokes the block on them, with its micro functions and its stream; or None
+where that cannot be. Rows of an image whose windows reach out of it are copied between padding
+first. Columns that fill no block are made once more, together with some before them.
 """
 
 from __future__ import annotations
@@ -13,9 +14,22 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Buffer, Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
+from utvm.ir.loop import (
+    Binary,
+    Buffer,
+    Expr,
+    Function,
+    If,
+    Imm,
+    Invoke,
+    Pointer,
+    Stmt,
+    Var,
+    all_of,
+    loop,
+)
 from utvm.ir.rewrite import simplify_body, substitute_expr
-from utvm.schedule.blank import blank, blanks_of
+from utvm.schedule.blank import blank, blanks_of, copy
 from utvm.schedule.conv_block import Block
 from utvm.schedule.line_buffer import buffer_of
 from utvm.schedule.panel_block import PanelBuilder, panel_micro
@@ -24,14 +38,18 @@ from utvm.schedule.window_layout import WindowLayout
 
 CHUNK_COLUMNS = 16
 """Results for which panels are filled at a time, at most."""
+PANEL_BYTES = 4096
+"""What their panels take, if that is enough for one block."""
 SMALL_LAYER = 64
 """So many filters and fewer may go two at a time, if they need no other function then."""
 
 
 def has_panels(w: WeightedSum) -> bool:
-    """Whether windows are single pixels of whole words inside of the image."""
-    lanes = 4 if w.source.dtype.bits == 8 else 2
-    return w.window == (1, 1) and not w.padded and w.depth % lanes == 0
+    """Whether rows of windows, and pixels that are copied, are whole words."""
+    lanes = 32 // w.source.dtype.bits
+    plain = w.column_step == 1 and w.pixel_pitch == w.depth
+    words = w.window[1] * w.depth % lanes == 0 and (not w.padded or w.depth % lanes == 0)
+    return plain and words
 
 
 def panel_pixels(w: WeightedSum, pixels: int) -> int:
@@ -75,12 +93,12 @@ class PanelKernel:
         self.block = replace(b, pixels=pixels)
         self.widths = panel_filters(w, filters)
         turn = 2 * b.steps
-        most = CHUNK_COLUMNS - CHUNK_COLUMNS % pixels
+        taps = -(-w.weights.size // w.filters // turn) * turn
+        most = min(CHUNK_COLUMNS, PANEL_BYTES // (2 * taps))
+        most = max(most - most % pixels, pixels)
         chunks = (n for n in range(most, most // 2, -pixels) if w.columns % n == 0)
         self.chunk = min(next(chunks, most), w.columns - w.columns % pixels)
-        self.layout = WindowLayout(-(-w.depth // turn) * turn, self.chunk, 1, w.depth % 4 == 0)
-        if w.source.dtype.bits == 16:
-            self.layout = replace(self.layout, grouped=False)
+        self.layout = WindowLayout(taps, self.chunk, 1, w.source.dtype.bits == 8)
 
     def parts(self) -> list[_Part] | None:
         """Blocks that cover all filters."""
@@ -109,8 +127,11 @@ class PanelKernel:
         if rest:
             columns = rest + -rest % self.block.pixels
             row += self.part(parts, Imm(w.columns - columns), columns)
+        row = (*self.copied_rows(), *row)
         body: tuple[Stmt, ...] = (loop(Var("n"), w.image[0], loop(Var("y"), w.rows, *row)),)
-        if self.layout.column > w.depth:
+        if w.padded:
+            body = (blank(self.lines, Imm(0), w.padding, 1, self.lines.elements), *body)
+        if self.layout.column > w.weights.size // w.filters:
             body = (blank(buffer_of(self.layout), Imm(0), 0, 1, self.layout.elements), *body)
         body = simplify_body(body)
         streams = {part.name: part.stream for part in parts}
@@ -121,18 +142,56 @@ class PanelKernel:
     def filler(self) -> Function:
         return panel_micro(self.w, self.block.pixels)
 
+    # Rows between padding.
+
+    @property
+    def line(self) -> int:
+        """Elements of a row of the padded image, as far as windows see it."""
+        w = self.w
+        return ((w.columns - 1) * w.strides[1] + w.window[1]) * w.depth
+
+    @property
+    def lines(self) -> Buffer:
+        return Buffer("rows", self.w.source.dtype, (self.w.window[0] * self.line,), "workspace")
+
+    def copied_rows(self) -> tuple[Stmt, ...]:
+        """The rows that the windows of row ``y`` of results see."""
+        w = self.w
+        if not w.padded:
+            return ()
+        _, height, width, depth = w.image
+        ky, left = Var("ky"), w.origin[1]
+        count = min(width, self.line // depth - left) * depth
+        row = self.row(ky)
+        at = (Var("n") * height + row) * (width * depth)
+        to = ky * self.line + left * depth
+        source = w.source.view(w.source.elements)
+        copied = copy(Pointer(source, at), self.lines, to, count)
+        outside = blank(self.lines, to, w.padding, 1, count)
+        inside = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
+        return (loop(ky, w.window[0], If(inside, (copied,), (outside,))),)
+
+    def row(self, ky: Expr) -> Expr:
+        """The row of the image under row ``ky`` of windows."""
+        w = self.w
+        return Var("y") * w.strides[0] + ky * w.row_dilation - w.origin[0]
+
     def part(self, parts: list[_Part], first: Expr, columns: int) -> tuple[Stmt, ...]:
         """``columns`` results from ``first`` on: panels, then all filters."""
-        w, pixels = self.w, self.block.pixels
+        w, pixels, ky = self.w, self.block.pixels, Var("ky")
         _, height, width, depth = w.image
-        source = w.source.view(w.source.elements)
-        row = Var("n") * height + Var("y") * w.strides[0]
-        at = (row * width + first * w.strides[1]) * depth
-        words = depth // (4 if w.source.dtype.bits == 8 else 2)
-        size = self.layout.column * pixels
+        kh, kw = w.window
+        if w.padded:
+            source, at = self.lines, ky * self.line + first * (w.strides[1] * depth)
+        else:
+            source = w.source.view(w.source.elements)
+            at = (Var("n") * height + self.row(ky)) * width + first * w.strides[1]
+            at = at * depth
+        size, segment = self.layout.column * pixels, kw * depth
+        words = segment * w.source.dtype.bits // 32
         scalars = (columns // pixels, words - 1, w.strides[1] * depth, size)
-        pointers = (Pointer(source, at), Pointer(buffer_of(self.layout), Imm(0)))
-        fill = Invoke(self.filler.name, pointers, tuple(map(Imm, scalars)))
+        pointers = (Pointer(source, at), Pointer(buffer_of(self.layout), ky * (segment * pixels)))
+        fill = loop(ky, kh, Invoke(self.filler.name, pointers, tuple(map(Imm, scalars))))
         return (fill, *(self.call(part, first, columns // pixels) for part in parts))
 
     def call(self, part: _Part, first: Expr, groups: int) -> Invoke:
@@ -164,6 +223,6 @@ class PanelKernel:
         return replace(
             w.function,
             body=body,
-            workspace=(buffer_of(self.layout),),
+            workspace=(buffer_of(self.layout), *((self.lines,) if w.padded else ())),
             constants=(*streams, *(declared[name] for name in tables)),
         )

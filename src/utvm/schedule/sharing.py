@@ -1,56 +1,65 @@
 """Which kernels of a network take micro functions that are made for no size in particular.
 
-In: unscheduled kernels and what to save. Out: for some of them, an option by shared micro
-functions, which takes the place of all others. They cost a tenth to a quarter of a kernel's
-cycles, and save code as soon as two kernels invoke the same. So ``size`` takes them wherever two
-do, ``balanced`` where kernels have few of the network's products, ``cycles`` nowhere.
+In: unscheduled kernels, the schedules that they would have alone, and what to save. Out: other
+schedules for some of them, by micro functions that they share. Those cost a tenth to a quarter of a
+kernel's cycles and save code where several kernels invoke the same, or one would need several. So
+``size`` takes them where they are less code, ``balanced`` where they are half, and only for kernels
+that have few of the network's products, ``cycles`` nowhere. Winograd's algorithm stays: it saves
+more cycles than these cost.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
-from utvm.ir.loop import Function
+from utvm.ir.loop import For, Function, Let, Store
+from utvm.ir.rewrite import statements
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.depthwise_sum import read_depthwise
-from utvm.schedule.options import Option, default_config
 from utvm.schedule.panel_kernel import has_panels
 from utvm.schedule.weighted_sum import Array, read_weighted_sum
 from utvm.target.target import Target
 
 STEPS = 4
 """Steps of a turn: few filled up with zeros, and little code."""
-BALANCED_PART = 0.05
+BALANCED_PART = 0.03
 """Of a network's products: so many are in kernels that ``balanced`` shares micro functions of."""
 MOST_FILLED = 256
 """Bytes of zeros that a kernel's weights may have: less than the code of a block."""
+BALANCED_CODE = 0.5
+"""And only where that leaves so much of their code."""
+LOOP_CODE, CALL_CODE = 3, 8
+"""Statements that a loop, and the scalars of a shared micro function's calls, count for."""
 
 
-def sharing_options(
+def shared_schedules(
     functions: Sequence[Function],
+    alone: Mapping[str, Scheduled],
     constants: Mapping[str, Array],
     target: Target,
     objective: str,
-) -> dict[str, Option]:
-    """The options of the kernels that share, by their names."""
+) -> dict[str, Scheduled]:
+    """The schedules of the kernels that share, by their names. ``alone`` holds those of all that
+    may."""
     if objective == "cycles" or not target.has("dsp"):
         return {}
-    found: dict[str, tuple[Option, Scheduled]] = {}
+    found: dict[str, Scheduled] = {}
     for function in _candidates(functions, objective):
-        option = _option(function, constants)
-        scheduled = None if option is None else option.build()
-        if option is not None and scheduled is not None:
-            found[function.name] = option, scheduled
-    uses = Counter(_block(scheduled) for _, scheduled in found.values())
-    return {
-        name: replace(option, build=partial(_same, scheduled))
-        for name, (option, scheduled) in found.items()
-        if uses[_block(scheduled)] > 1
-    }
+        scheduled = _shared(function, constants) if function.name in alone else None
+        if scheduled is not None:
+            found[function.name] = scheduled
+    groups: dict[Function, list[str]] = {}
+    for name, scheduled in found.items():
+        groups.setdefault(_nameless(scheduled.micros[0]), []).append(name)
+    worth = 1.0 if objective == "size" else BALANCED_CODE
+    result: dict[str, Scheduled] = {}
+    for names in groups.values():
+        code = _code([found[name] for name in names]) + CALL_CODE * len(names)
+        if code < worth * _code([alone[name] for name in names]):
+            result |= {name: found[name] for name in names}
+    return result
 
 
 def _candidates(functions: Sequence[Function], objective: str) -> Sequence[Function]:
@@ -66,29 +75,31 @@ def _candidates(functions: Sequence[Function], objective: str) -> Sequence[Funct
     return small
 
 
-def _block(scheduled: Scheduled) -> Function:
-    """The micro function that computes: the first one. Its name tells nothing."""
-    return replace(scheduled.micros[0], name="")
+def _code(schedules: Iterable[Scheduled]) -> int:
+    """Statements of all micro functions, equal ones once: about as many instructions."""
+    micros = {_nameless(micro) for scheduled in schedules for micro in scheduled.micros}
+    weights = {For: LOOP_CODE, Let: 1, Store: 1}
+    bodies = [statements(micro.body) for micro in micros]
+    return sum(weights.get(type(stmt), 0) for body in bodies for stmt in body)
 
 
-def _same(scheduled: Scheduled) -> Scheduled:
-    return scheduled
+def _nameless(micro: Function) -> Function:
+    """A micro function by what it does."""
+    return replace(micro, name="")
 
 
-def _option(function: Function, constants: Mapping[str, Array]) -> Option | None:
+def _shared(function: Function, constants: Mapping[str, Array]) -> Scheduled | None:
     """The kernel by shared micro functions, if there are any of its kind."""
     if read_depthwise(function, constants) is not None:
-        planes = DepthwiseSchedule(shared=True)
-        build = partial(schedule_depthwise, function, constants, planes)
-        return Option(0, 0, build, default_config("depthwise", planes))
+        return schedule_depthwise(function, constants, DepthwiseSchedule(shared=True))
     w = read_weighted_sum(function, constants)
     if w is None or not has_panels(w):
         return None
     block = ConvSchedule(pixels=4, filters=2, steps=STEPS, shared=True)
     if not w.narrow:
         block = ConvSchedule(wide=True, steps=STEPS, shared=True)
-    filled = w.filters * (-w.depth % (2 * STEPS)) * (1 if w.narrow else 2)
+    taps = w.weights.size // w.filters
+    filled = w.filters * (-taps % (2 * STEPS)) * (1 if w.narrow else 2)
     if filled > max(MOST_FILLED, w.weights.size // 10):
         return None
-    build = partial(schedule_conv, function, constants, block)
-    return Option(0, 0, build, default_config("direct", block))
+    return schedule_conv(function, constants, block)

@@ -21,7 +21,8 @@ import numpy.typing as npt
 from utvm.schedule.weighted_sum import WeightedSum
 
 Words = npt.NDArray[np.int32]
-_GROUP = np.array([0, 2, 1, 3])
+GROUPED = np.array([0, 2, 1, 3])
+"""The bytes of a word in the order in which SXTB16 leaves them."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def taps_in_order(w: WeightedSum, layout: WindowLayout) -> npt.NDArray[np.int16]
     kh, kw = w.window
     columns = np.moveaxis(w.weights, 2, 1).reshape(filters, kw, kh * w.depth).astype(np.int16)
     if layout.grouped:
-        grouped = columns.reshape(filters, kw, -1, 4)[..., _GROUP]
+        grouped = columns.reshape(filters, kw, -1, 4)[..., GROUPED]
         columns = grouped.reshape(filters, kw, -1)
     spare = layout.column - columns.shape[2]
     return np.pad(columns, ((0, 0), (0, 0), (0, spare))).reshape(filters, -1)
