@@ -129,6 +129,40 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
 }
 /* clang-format on */
 
+/* 3 channels of 9 pixels, each to its own plane. */
+/* clang-format off */
+static UTVM_ASSEMBLY void tvmgen_depthwise_spread_int8_3_3_9(
+    const int8_t *x __attribute__((unused)),
+    int16_t *planes __attribute__((unused))) {
+  __asm__(
+      "  push {r4, r5, r6, r7, r8}\n"
+      "  add r2, r0, #24\n"                  /* x end <- x */
+      ".Ltvmgen_depthwise_spread_int8_3_3_9_2:\n"           /* for pixel */
+      "  ldrsb r3, [r0], #6\n"               /* word0_0, x */
+      "  ldrsb r4, [r0, #-3]\n"              /* word0_1 <- x */
+      "  ldrsb r5, [r0, #-5]\n"              /* word1_0 <- x */
+      "  ldrsb r6, [r0, #-2]\n"              /* word1_1 <- x */
+      "  ldrsb r7, [r0, #-4]\n"              /* word2_0 <- x */
+      "  ldrsb r8, [r0, #-1]\n"              /* word2_1 <- x */
+      "  pkhbt r3, r3, r4, lsl #16\n"        /* word0_0, word0_1 */
+      "  str r3, [r1], #4\n"                 /* planes */
+      "  pkhbt r3, r5, r6, lsl #16\n"        /* word1_0, word1_1 */
+      "  str r3, [r1, #176]\n"               /* planes */
+      "  pkhbt r3, r7, r8, lsl #16\n"        /* word2_0, word2_1 */
+      "  str r3, [r1, #356]\n"               /* planes */
+      "  cmp r0, r2\n"                       /* x, x end */
+      "  bne .Ltvmgen_depthwise_spread_int8_3_3_9_2\n"
+      "  ldrsb r2, [r0]\n"                   /* x */
+      "  ldrsb r3, [r0, #1]\n"               /* x */
+      "  ldrsb r0, [r0, #2]\n"               /* x */
+      "  strh r2, [r1]\n"                    /* planes */
+      "  strh r3, [r1, #180]\n"              /* planes */
+      "  strh r0, [r1, #360]\n"              /* planes */
+      "  pop {r4, r5, r6, r7, r8}\n"
+      "  bx lr\n");
+}
+/* clang-format on */
+
 /* Padding: count times turns of 1 words, pitch elements apart. */
 /* clang-format off */
 static UTVM_ASSEMBLY void tvmgen_depthwise_blank_int16_1(
@@ -178,13 +212,7 @@ void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *res
   int16_t *const planes = workspace;
   tvmgen_depthwise_blank_int16_1(planes, 1, 135, 0, 0);
   for (int32_t line = 0; line < 9; line++) {
-    for (int32_t channel = 0; channel < 3; channel++) {
-      const int8_t *const p0 = in0 + line * 27 + channel;
-      int16_t *const p1 = planes + channel * 90 + line * 10;
-      for (int32_t pixel = 0; pixel < 9; pixel++) {
-        p1[pixel] = (int16_t)p0[pixel * 3];
-      }
-    }
+    tvmgen_depthwise_spread_int8_3_3_9(in0 + line * 27, planes + line * 10);
   }
   tvmgen_depthwise_depthwise3x3_4(planes, stream, out0, 3, 4);
 }
