@@ -58,11 +58,22 @@ def grid(*axes: tuple[int, ...], random: int = 500) -> tuple[Array, ...]:
     return tuple(table[:, k] for k in range(len(axes)))
 
 
+def _next_to_halves() -> list[tuple[int, float]]:
+    """Accumulators and scales whose products lie next to halves: a last bit decides."""
+    rows = []
+    for size, half in product((3, 1000003, 77_777_777, INT32_MAX), (0.5, 6.5, 32766.5, 1e9 + 0.5)):
+        scale = np.float64(half / size)
+        for near in (np.nextafter(scale, 0), scale, np.nextafter(scale, 1)):
+            rows += [(size, float(near)), (-size, float(near))]
+    return rows
+
+
 def doubles() -> tuple[Array, ...]:
     """Accumulators and the two words of scales from tiny to huge, halves among the products."""
     x = [*VALUES, 12345, -54321, 1 << 40, -(1 << 40)]
     scales = [0.5, 0.25, 1.0, 1.5, 2.0**-31, 0.0123, 3e-7, 7.25, 1e9]
-    table = np.array(list(product(x, scales)), np.float64)
+    rows = [*product(x, scales), *_next_to_halves()]
+    table = np.array(rows, np.float64)
     bits = table[:, 1].copy().view(np.int64)
     low = (bits & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
     return table[:, 0].astype(np.int64), bits >> 32, low.astype(np.int64)

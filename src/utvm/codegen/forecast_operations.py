@@ -20,7 +20,7 @@ INTRINSICS: Mapping[str, Mapping[str, float]] = {
     "requantize": {**_ROUNDED, "alu": 10, "select": 3},
     "requantize_right": {**_ROUNDED, "alu": 6},
     "requantize_wide": {"multiply_long": 2, "wide": 2, "wide_shift": 1, "alu": 4},
-    "requantize_double": {"double": 4, "select": 4, "alu": 6},
+    "requantize_double": {"multiply_long": 2, "wide": 5, "wide_shift": 2, "alu": 14, "select": 4},
     "mulhi": {"multiply_high": 1},
     "mulhi_rounding": {**_ROUNDED, "select": 1},
     "shift_right_rounding": {"alu": 6, "select": 1},

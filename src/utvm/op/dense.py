@@ -30,6 +30,7 @@ from utvm.op.quantized import (
     quant_of,
     weight_quantization,
     weighted_range,
+    with_narrow_sum,
 )
 from utvm.op.quantized_linear import Rescale, find_linear
 from utvm.op.ranges import Interval, Operands, sum_range
@@ -100,7 +101,7 @@ def _legalize(b: GraphBuilder, node: Node) -> tuple[str, ...] | None:
         return legalize_hybrid(b, node, hybrid, plain_attrs, symmetric=symmetric)
     if b.quantization(node.outputs[0]) is None:
         return finish_float(b, node)
-    plain = plain_operands(b, node, filter_axis=0)
+    plain = with_narrow_sum(b, plain_operands(b, node, filter_axis=0), 0)
     attrs = replace(
         attrs,
         activation="none",

@@ -117,9 +117,8 @@ static inline int32_t utvm_requantize_wide(int64_t x, int32_t multiplier, int32_
   return (int32_t)((x * reduced + ((int64_t)1 << (total - 1))) >> total);
 }
 
-/* x times the double whose high and low words are given, rounded to the nearest integer, halves
- * away from zero, saturated. */
-static inline int32_t utvm_requantize_double(int64_t x, int32_t high, int32_t low) {
+/* The same by a double: see below. */
+static inline int32_t utvm_requantize_double_any(int64_t x, int32_t high, int32_t low) {
   union {
     uint64_t bits;
     double value;
@@ -138,6 +137,43 @@ static inline int32_t utvm_requantize_double(int64_t x, int32_t high, int32_t lo
   whole = (int32_t)product;
   fraction = product - (double)whole;
   return whole + (fraction >= 0.5) - (fraction <= -0.5);
+}
+
+/* x times the double whose high and low words are given, rounded to a double, then to the nearest
+ * integer, halves away from zero, saturated. Cores compute doubles in software, so x of 32 bits and
+ * usual scales go by integers: the product p has up to 85 bits, and the double nearest to it keeps
+ * 53 of them. That only counts where it is the half that p is just below: no further than half of
+ * the last bit kept. So that much is added before the half. */
+static inline int32_t utvm_requantize_double(int64_t x, int32_t high, int32_t low) {
+  const int32_t shift = 1075 - (high >> 20); /* the scale is 53 bits >> shift */
+  const uint32_t top = ((uint32_t)high & 0xFFFFF) | 0x100000;
+  uint32_t size;
+  uint64_t lower;
+  uint64_t upper;
+  uint64_t whole;
+  uint32_t word;
+  int32_t dropped; /* bits of p beyond 53 */
+  if (x != (int32_t)x || shift < 34 || shift > 95) {
+    return utvm_requantize_double_any(x, high, low);
+  }
+  size = x < 0 ? 0U - (uint32_t)x : (uint32_t)x;
+  lower = (uint64_t)size * (uint32_t)low;
+  upper = (uint64_t)size * top + (lower >> 32);
+  word = (uint32_t)(upper >> 32);
+  if (word != 0) {
+    dropped = 43 - (int32_t)__builtin_clz(word);
+  } else {
+    dropped = 11 - (int32_t)__builtin_clz((uint32_t)upper | 1);
+  }
+  lower &= 0xFFFFFFFF;
+  if (dropped > 0) {
+    lower += (uint32_t)1 << (dropped - 1);
+  }
+  whole = (upper + (lower >> 32) + ((uint64_t)1 << (shift - 33))) >> (shift - 32);
+  if (x < 0) {
+    return whole > INT32_MAX ? INT32_MIN : -(int32_t)whole;
+  }
+  return whole > INT32_MAX ? INT32_MAX : (int32_t)whole;
 }
 
 /* Leading zero bits of x read as unsigned; 32 for 0. */
