@@ -122,7 +122,9 @@ def test_blocks_keep_the_meaning(batch: int) -> None:
             wide=rng.random() < 0.5,
             steps=rng.choice([2, 4]),
         )
-        planes = DepthwiseSchedule(rng.randint(1, 6), rng.choice([16, 200, 4000]))
+        planes = DepthwiseSchedule(
+            rng.randint(1, 6), rng.choice([16, 200, 4000]), wide=rng.random() < 0.5
+        )
         if function.op == "depthwise_conv2d":
             scheduled = schedule_depthwise(function, module.constants, planes)
         else:

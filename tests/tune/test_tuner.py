@@ -62,7 +62,7 @@ class FakePool:
         number = sum(int(v) for v in knobs.values() if isinstance(v, int))
         if number % 7 == 0:
             return Trial(job.id, "fault", detail="bus fault")
-        return Trial(job.id, "ok", 10_000 - 10 * number, 100 + number, 64, 0.1)
+        return Trial(job.id, "ok", 1_000_000 - 10 * number, 100 + number, 64, 0.1)
 
 
 @pytest.fixture

@@ -103,7 +103,8 @@ def compile_graph(
     are what was measured of them. With ``portable_c`` no micro function becomes assembly.
     """
     graph, module = lower_network(imported, observe)
-    module = schedule_module(module, target, objective, records)
+    own = sum(data.nbytes for data in imported.constants.values())
+    module = schedule_module(module, target, objective, records, own)
     observe("schedule", module)
     module = finish_module(module, target, portable_c, observe)
     plan = plan_memory(module)

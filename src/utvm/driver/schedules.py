@@ -127,7 +127,8 @@ def build_by_hand(
         if all(name != f.name for f in lowered.functions):
             known = ", ".join(f.name for f in lowered.functions)
             raise InputError("no such kernel", expected=f"one of {known}", found=printable(name))
-    default = schedule_module(lowered, options.target, options.objective, options.records)
+    size = sum(data.nbytes for data in graph.constants.values())
+    default = schedule_module(lowered, options.target, options.objective, options.records, size)
     constants = dict(default.constants)
     functions = {f.name: f for f in default.functions}
     micros = list(default.micros)

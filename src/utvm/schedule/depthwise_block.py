@@ -26,7 +26,7 @@ from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.depthwise_sum import DepthwiseSum
 from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array, folded_shift
-from utvm.schedule.window_layout import pair_words
+from utvm.schedule.window_layout import pack_words, pair_words
 
 CHANNELS, ROWS = Var("channels"), Var("rows")
 _CHANNEL, _FILTER, _ROW, _GROUP = Var("channel"), Var("filter"), Var("row"), Var("group")
@@ -52,7 +52,8 @@ class PlaneLayout:
 
 @dataclass
 class DepthwiseBuilder:
-    """Makes the micro function; ``width`` columns make a block. ``shared``: layers share it."""
+    """Makes the micro function; ``width`` columns make a block. ``wide`` weights are int16 in
+    flash, else int8. ``shared``: layers share it."""
 
     w: DepthwiseSum
     layout: PlaneLayout
@@ -60,6 +61,7 @@ class DepthwiseBuilder:
     biases: Array
     constants: Mapping[str, Array]
     shared: bool = False
+    wide: bool = True
     epilogue: Epilogue = field(init=False)
 
     def __post_init__(self) -> None:
@@ -120,10 +122,17 @@ class DepthwiseBuilder:
         return self._parities() == {0, 1} and self.w.window[1] % 2 == 1 and self.w.window[1] > 1
 
     def _words_per_row(self) -> int:
+        """Words of two taps."""
         kw, parities = self.w.window[1], self._parities()
         if self._shares_words():
             return kw - 1
         return sum((kw + parity + 1) // 2 for parity in parities)
+
+    @property
+    def row_words(self) -> int:
+        """Words of the stream for a row of the window."""
+        words = self._words_per_row()
+        return words if self.wide else -(-words // 2)
 
     def _taps(self, parity: int) -> list[Tap]:
         """How the taps of one row of the window are summed, for a column of this parity."""
@@ -137,13 +146,23 @@ class DepthwiseBuilder:
         return [(0, "smlatb", 0)] + [(j + 1, "smlad", half + j) for j in range(half)]
 
     def _row_words(self, row: np.ndarray) -> np.ndarray:
-        """The words of one filter's row of ``kw`` weights, in the order that ``_taps`` counts."""
+        """The stream's words for one filter's row of ``kw`` weights."""
+        taps = self._row_taps(row)
+        if self.wide:
+            return pair_words(taps)
+        both = np.pad(taps.reshape(-1, 2), ((0, self._words_per_row() % 2), (0, 0)))
+        return np.concatenate([pack_words(pair, wide=False) for pair in both.reshape(-1, 2, 2)])[
+            :, 0
+        ]
+
+    def _row_taps(self, row: np.ndarray) -> np.ndarray:
+        """A row's taps, two for each word, in the order that ``_taps`` counts."""
         if self._shares_words():
-            return np.concatenate([pair_words(row[:-1]), pair_words(row[1:])])
+            return np.concatenate([row[:-1], row[1:]])
         parts = []
         for parity in sorted(self._parities()):
             padded = np.concatenate([np.zeros(parity, np.int16), row])
-            parts.append(pair_words(np.pad(padded, (0, len(padded) % 2))))
+            parts.append(np.pad(padded, (0, len(padded) % 2)))
         return np.concatenate(parts)
 
     def _stream(self) -> np.ndarray:
@@ -159,17 +178,19 @@ class DepthwiseBuilder:
     @property
     def filter_words(self) -> int:
         """Words of the stream per filter."""
-        return 1 + self.w.window[0] * self._words_per_row() + len(self.epilogue.per_filter)
+        return 1 + self.w.window[0] * self.row_words + len(self.epilogue.per_filter)
 
     @cached_property
     def _shift(self) -> int:
         """How far left weights and biases are shifted, so that the epilogue need not shift sums."""
         w = self.w
+        if not self.wide:
+            return 0
         return folded_shift(self.epilogue.left_shift, w.weights, w.source.dtype, self.biases)
 
     def _rescale_word(self, i: int) -> Load:
         """Constant ``i`` of the filter's epilogue."""
-        return self._weight(1 + self.w.window[0] * self._words_per_row() + i)
+        return self._weight(1 + self.w.window[0] * self.row_words + i)
 
     # Loads.
 
@@ -232,10 +253,7 @@ class DepthwiseBuilder:
             for offset, acc in zip(offsets, accs, strict=True)
             for word, name, weight in self._taps(offset % 2)
         ]
-        result: list[Stmt] = [
-            Let(Var(f"w{tag}_{j}"), self._weight(1 + ky * self._words_per_row() + j))
-            for j in sorted({weight for _, _, weight, _ in taps})
-        ]
+        result = self._weights_of(tag, ky, sorted({weight for _, _, weight, _ in taps}))
         for pixel in sorted({pixel for pixel, _, _, _ in taps}):
             var = Var(f"p{tag}_{pixel}")
             result.append(Let(var, self._pixels(column, ky, begin + 2 * pixel)))
@@ -245,13 +263,30 @@ class DepthwiseBuilder:
                     result.append(Store(acc, (), total))
         return result
 
+    def _weights_of(self, tag: str, ky: int, words: list[int]) -> list[Stmt]:
+        """Words of two taps of row ``ky`` by name; two of int8 are one word of the stream."""
+        result: list[Stmt] = []
+        first = 1 + ky * self.row_words
+        loaded: dict[int, Var] = {}
+        for j in words:
+            own = Var(f"w{tag}_{j}")
+            if self.wide:
+                result.append(Let(own, self._weight(first + j)))
+                continue
+            if j // 2 not in loaded:
+                loaded[j // 2] = Var(f"both{tag}_{j // 2}")
+                result.append(Let(loaded[j // 2], self._weight(first + j // 2)))
+            name = "sxtb16_ror8" if j % 2 else "sxtb16"
+            result.append(Let(own, Call(name, (loaded[j // 2],), DType.INT32)))
+        return result
+
     def _function(self, body: tuple[Stmt, ...]) -> Function:
         kh, kw = self.w.window
         about = f"{kh}x{kw} depthwise, {self.width} columns of one channel at a time."
         inputs, outputs = self.epilogue.parameters()
         weights = Buffer("w", DType.INT32, (self.w.multiplier * self.filter_words,), "input")
         return Function(
-            f"depthwise{kh}x{kw}_{self.width}",
+            f"depthwise{kh}x{kw}_{self.width}{'' if self.wide else '_int8'}",
             (self._planes(), weights, *inputs),
             outputs,
             self.epilogue.resized(body),

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
     Binary,
@@ -53,11 +55,12 @@ _DEPTH, _PLANE, _MORE = Var("depth"), Var("plane"), Var("more")
 @dataclass(frozen=True)
 class DepthwiseSchedule:
     """The knobs: most columns of a block, most bytes of planes; whether micro functions are
-    ``shared`` with other layers, at the cost of some cycles."""
+    ``shared`` with other layers, at the cost of some cycles; whether weights are int16 in flash."""
 
     width: int = 6
     plane_bytes: int = 6144
     shared: bool = False
+    wide: bool = True
 
 
 def schedule_depthwise(
@@ -102,7 +105,9 @@ def _scheduled(
     width = shared_width(w, schedule.width) if shared else _width(w, schedule)
     if width is None:
         return None
-    builder = DepthwiseBuilder(w, layout, width, biases, constants, shared)
+    if not (schedule.wide or is_narrow(w)):
+        return None
+    builder = DepthwiseBuilder(w, layout, width, biases, constants, shared, schedule.wide)
     built = builder.build()
     if built is None:
         return None
@@ -112,6 +117,21 @@ def _scheduled(
         w, layout, rows, builder, micro, Buffer(name, DType.INT32, stream.shape, "const")
     )
     return Scheduled(kernel.function(), kernel.micros(), {name: stream})
+
+
+def is_narrow(w: DepthwiseSum) -> bool:
+    """Whether the weights fit int8."""
+    return bool(w.weights.min() >= -128 and w.weights.max() <= 127)
+
+
+def stream_bytes(w: DepthwiseSum, wide: bool) -> int:
+    """What the weights take."""
+    total = 0
+    for part in column_phases(w):
+        biases = np.zeros(w.filters, np.int32)
+        builder = DepthwiseBuilder(part, _strips(part, DepthwiseSchedule())[1], 2, biases, {})
+        total += 4 * w.filters * w.window[0] * replace(builder, wide=wide).row_words
+    return total
 
 
 def _strips(w: DepthwiseSum, schedule: DepthwiseSchedule) -> tuple[int, PlaneLayout]:

@@ -32,13 +32,26 @@ SHARING = ("direct", "depthwise")
 
 
 def schedule_module(
-    module: Module, target: Target, objective: str = "balanced", records: Records = NO_RECORDS
+    module: Module,
+    target: Target,
+    objective: str = "balanced",
+    records: Records = NO_RECORDS,
+    parameter_bytes: int | None = None,
 ) -> Module:
-    """The module with a schedule for each kernel: the best that was measured, else the default."""
+    """The module with a schedule for each kernel: the best that was measured, else the default.
+
+    ``parameter_bytes`` is the size of the model's own constants; default: those of the module.
+    """
     constants: dict[str, Array] = dict(module.constants)
     options = [_candidates(f, module.constants, target, records) for f in module.functions]
-    budget = int(BALANCED_BYTES * sum(data.nbytes for data in constants.values()))
-    chosen = _choose(options, objective, budget)
+    if parameter_bytes is None:
+        parameter_bytes = sum(data.nbytes for data in constants.values())
+    fixed = sum(
+        constants[buffer.name].nbytes
+        for function, others in zip(module.functions, options, strict=True)
+        for buffer in (() if others else function.constants)
+    )
+    chosen = _choose(options, objective, int(BALANCED_BYTES * parameter_bytes) - fixed)
     found = list(map(_built, chosen, options))
     alone = {
         function.name: scheduled

@@ -21,7 +21,8 @@ from utvm.ir.loop import Function
 from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
-from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
+from utvm.schedule.depthwise_kernel import DepthwiseSchedule, is_narrow, schedule_depthwise
+from utvm.schedule.depthwise_kernel import stream_bytes as depthwise_bytes
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
@@ -48,6 +49,7 @@ CONV_KNOBS: Knobs = {
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
     "plane_bytes": (1536, 3072, 6144, 12288),
+    "wide": (0, 1),
 }
 POOL_KNOBS: Knobs = {"together": (1, 2, 3, 4, 6)}
 ELEMENT_KNOBS: Knobs = {"elements": (2, 4, 6, 8, 12, 16)}
@@ -75,7 +77,8 @@ _EPILOGUE = 8.0
 class Option:
     """``cycles`` per run and ``bytes`` of constants, both estimated; ``build`` may give None.
 
-    ``code_bytes`` is known only of an option that was ``measured``.
+    ``of_weights`` are the bytes of the weights among the constants of the unscheduled kernel, which
+    those of the option replace; ``code_bytes`` is known only of an option that was ``measured``.
     """
 
     cycles: float
@@ -85,6 +88,7 @@ class Option:
     default: bool = True
     measured: bool = False
     code_bytes: int = 0
+    of_weights: int = 0
 
 
 def options_of(function: Function, constants: Mapping[str, Array]) -> list[Option]:
@@ -103,7 +107,9 @@ def kernel_options(
 ) -> list[Option]:
     """The same for a target: packed words need its DSP instructions; loops serve what is left."""
     found = _packed_options(function, constants, target) if target.has("dsp") else []
-    return found or list(_loop_options(function, target))
+    found = found or list(_loop_options(function, target))
+    own = sum(constants[b.name].nbytes for b in function.constants if b.name in constants)
+    return [replace(o, bytes=o.bytes + own - o.of_weights) for o in found]
 
 
 def _packed_options(
@@ -175,6 +181,7 @@ def _block_options(
             weights * (2 if wide else 1),
             partial(build, function, constants, schedule),
             default_config(template, schedule),
+            of_weights=weights,
         )
 
 
@@ -203,6 +210,7 @@ def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:
         weights,
         partial(_looped, function, target, None),
         config_of({"template": "loops"}),
+        of_weights=weights,
     )
 
 
@@ -222,11 +230,11 @@ def measured_options(options: Sequence[Option], records: Mapping[Config, Record]
 
 
 def _measured(option: Option, record: Record) -> Option:
-    """Options without constants to choose have none when measured, either."""
+    """What was measured in place of the estimates."""
     return replace(
         option,
         cycles=float(record.cycles),
-        bytes=record.constant_bytes if option.bytes else 0,
+        bytes=record.constant_bytes,
         measured=True,
         code_bytes=record.code_bytes,
     )
@@ -274,6 +282,7 @@ def _direct_options(
             partial(schedule_conv, function, constants, schedule),
             config,
             config in defaults,
+            of_weights=int(w.weights.size),
         )
 
 
@@ -312,6 +321,7 @@ def _winograd_options(
             stream_bytes(w),
             partial(schedule_winograd, function, constants),
             config_of({"template": "winograd"}),
+            of_weights=int(w.weights.size),
         )
         if stream_bytes(w) <= MOST_EXPANDED:
             yield Option(
@@ -319,6 +329,7 @@ def _winograd_options(
                 int(w.weights.size),
                 partial(schedule_winograd, function, constants, True),
                 config_of({"template": "winograd", "expanded": 1}),
+                of_weights=int(w.weights.size),
             )
 
 
@@ -333,13 +344,24 @@ def _winograd_tile(w: WeightedSum) -> float:
 def _depthwise_options(
     w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
-    """Planes of int16. Constants are the same for all; nothing else serves these kernels."""
-    default = default_config("depthwise", DepthwiseSchedule())
+    """Planes of int16; nothing else serves these kernels."""
+    widths = (True, False) if is_narrow(w) else (True,)
+    defaults = [default_config("depthwise", DepthwiseSchedule(wide=wide)) for wide in widths]
+    results = w.image[0] * w.rows * w.columns * w.filters
+    bytes = {wide: depthwise_bytes(w, wide) for wide in widths}
     for config in dict.fromkeys((
-        default,
+        *defaults,
         *_configs("depthwise", DepthwiseSchedule(), DEPTHWISE_KNOBS),
     )):  # fmt: skip
         schedule = _schedule_of(DepthwiseSchedule(), config)
-        if config == default or schedule.width <= w.columns:
-            build = partial(schedule_depthwise, function, constants, schedule)
-            yield Option(0, 0, build, config, config == default)
+        if config not in defaults and (schedule.width > w.columns or schedule.wide not in widths):
+            continue
+        cycles = results * (w.weights.size // w.filters + _EPILOGUE + (0 if schedule.wide else 2))
+        yield Option(
+            cycles,
+            bytes[schedule.wide],
+            partial(schedule_depthwise, function, constants, schedule),
+            config,
+            config in defaults,
+            of_weights=int(w.weights.size),
+        )

@@ -16,7 +16,7 @@ from dataclasses import replace
 from utvm.ir.loop import For, Function, Let, Store
 from utvm.ir.rewrite import statements
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
-from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
+from utvm.schedule.depthwise_kernel import DepthwiseSchedule, is_narrow, schedule_depthwise
 from utvm.schedule.depthwise_sum import read_depthwise
 from utvm.schedule.panel_kernel import has_panels
 from utvm.schedule.weighted_sum import Array, read_weighted_sum
@@ -90,8 +90,10 @@ def _nameless(micro: Function) -> Function:
 
 def _shared(function: Function, constants: Mapping[str, Array]) -> Scheduled | None:
     """The kernel by shared micro functions, if there are any of its kind."""
-    if read_depthwise(function, constants) is not None:
-        return schedule_depthwise(function, constants, DepthwiseSchedule(shared=True))
+    depthwise = read_depthwise(function, constants)
+    if depthwise is not None:
+        planes = DepthwiseSchedule(shared=True, wide=not is_narrow(depthwise))
+        return schedule_depthwise(function, constants, planes)
     w = read_weighted_sum(function, constants)
     if w is None or not has_panels(w):
         return None
