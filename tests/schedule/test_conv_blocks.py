@@ -71,6 +71,8 @@ def _conv(
 ) -> str:
     kh, kw = rng.choice([(1, 1), (1, 1), (3, 3), (2, 3), (1, 3), (3, 1), (2, 2), (1, 4), (2, 5)])
     height, width = rng.randint(kh, kh + 3), rng.randint(kw, kw + 8)
+    if kw == 1 and rng.random() < 0.5:
+        height, width = height + 6, 1
     strides = (rng.randint(1, 2), rng.randint(1, 2))
     dilation = (rng.randint(1, 2) if height > 2 * kh else 1, 1)
     padding = tuple(rng.randint(0, min(1, side - 1)) for side in (kh, kh, kw, kw))

@@ -67,7 +67,8 @@ class DepthwiseBuilder:
     def __post_init__(self) -> None:
         w = self.w
         terms = [("c", w.multiplier)] + ([("m", 1)] if w.multiplier > 1 else [])
-        last = {"y": 0, "x": w.columns - 1, "c": 0, "m": w.multiplier - 1}
+        row, column = w.axes
+        last = {row: 0, column: w.columns - 1, "c": 0, "m": w.multiplier - 1}
         self.epilogue = Epilogue(
             w.epilogue,
             w.acc,
@@ -82,7 +83,12 @@ class DepthwiseBuilder:
         w = self.w
         # A row ends where the next one begins.
         row = _OUT_COLUMN * (_MORE * self.width + self.width)
-        return Sharing({("x", w.filters): _OUT_COLUMN, ("y", w.columns * w.filters): row})
+        return Sharing(
+            {
+                (w.axes[1], w.filters): _OUT_COLUMN,
+                (w.axes[0], w.columns * w.filters): row,
+            }
+        )
 
     def numbers(self) -> tuple[int, ...]:
         """What a kernel passes behind channels and rows."""
@@ -236,7 +242,8 @@ class DepthwiseBuilder:
         words = [Var(f"constant{first}_{i}") for i in range(len(self.epilogue.per_filter))]
         result += [Let(var, self._rescale_word(i)) for i, var in enumerate(words)]
         for x, acc in enumerate(accs):
-            inside = {"y": _ROW, "x": column + (first + x), "c": _CHANNEL, "m": _FILTER}
+            across = column + (first + x)
+            inside = {w.axes[0]: _ROW, w.axes[1]: across, "c": _CHANNEL, "m": _FILTER}
             if w.multiplier == 1:
                 del inside["m"]
             tag = f"{first}_{x}"

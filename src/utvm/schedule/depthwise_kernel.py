@@ -86,7 +86,7 @@ def column_phases(w: DepthwiseSum) -> list[DepthwiseSum]:
             w,
             columns=-(-(w.columns - phase) // w.column_dilation),
             origin=(w.origin[0], w.origin[1] - phase),
-            epilogue=at_phase(w.epilogue, phase, w.column_dilation),
+            epilogue=at_phase(w.epilogue, phase, w.column_dilation, w.axes[1]),
             column_dilation=1,
             column_step=w.column_dilation,
         )
@@ -315,7 +315,7 @@ class _Kernel:
         results: list[Pointer] = []
         for operand in self.builder.epilogue.operands.values():
             offset = operand.outer
-            for name, base in (("y", y), ("c", first)):
+            for name, base in ((self.w.axes[0], y), ("c", first)):
                 if operand.step(name):
                     offset = offset + base * operand.step(name)
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)

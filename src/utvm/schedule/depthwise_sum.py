@@ -8,7 +8,7 @@ zero point).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Alloc, Buffer, Expr, Function, Load, Stmt, Store
@@ -48,6 +48,8 @@ class DepthwiseSum:
     column_dilation: int = 1
     column_step: int = 1
     """Columns of the image from one that is read to the next: of a phase of a dilated window."""
+    axes: tuple[str, str] = ("y", "x")
+    """The loop variables of rows and columns in the epilogue."""
 
     @property
     def filters(self) -> int:
@@ -131,7 +133,7 @@ def _geometry(
         if flat_form(load.buffer, load.indices) != Linear(0, terms):
             return None
     bias, acc, epilogue = parts
-    return DepthwiseSum(
+    found = DepthwiseSum(
         function,
         source,
         (n, height, width, channels),
@@ -146,4 +148,22 @@ def _geometry(
         acc=acc,
         epilogue=epilogue,
         column_dilation=column_dilation,
+    )
+    return _turned(found) if found.image[2] == kw == found.columns == 1 and left == 0 else found
+
+
+def _turned(w: DepthwiseSum) -> DepthwiseSum:
+    """An image one pixel wide is one row of the same bytes, and columns are what blocks share."""
+    n, height, _, channels = w.image
+    return replace(
+        w,
+        image=(n, 1, height, channels),
+        weights=w.weights.transpose(0, 2, 1),
+        rows=1,
+        columns=w.rows,
+        strides=(1, w.strides[0]),
+        row_dilation=1,
+        origin=(0, w.origin[0]),
+        column_dilation=w.row_dilation,
+        axes=(w.axes[1], w.axes[0]),
     )
