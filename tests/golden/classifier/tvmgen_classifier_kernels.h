@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 extern const int32_t tvmgen_classifier_softmax_table_1_exp[256];
-extern const int32_t tvmgen_classifier_dense_0_stream[66];
+extern const int32_t tvmgen_classifier_dense_0_stream[36];
 
 void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0,
                                void *restrict workspace);

@@ -10,7 +10,7 @@
 
 /* 3x3 depthwise, 4 columns of one channel at a time. */
 /* clang-format off */
-static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
+static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4_int8(
     const int16_t *x __attribute__((unused)),
     const int32_t *w __attribute__((unused)),
     int8_t *out __attribute__((unused)),
@@ -19,102 +19,104 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
       "  sub sp, sp, #4\n"
-      "  movs r4, #28\n"
-      "  mla r4, r3, r4, r1\n"               /* w end <- channels, w */
+      "  add r4, r1, r3, lsl #4\n"           /* w end <- w, channels */
       "  str r4, [sp]\n"                     /* w end on the stack */
       "  movs r4, #0\n"
       "  cmp r4, r3\n"                       /* channels */
-      "  bge .Ltvmgen_depthwise_depthwise3x3_4_1\n"
-      ".Ltvmgen_depthwise_depthwise3x3_4_2:\n"           /* for channel */
+      "  bge .Ltvmgen_depthwise_depthwise3x3_4_int8_1\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_int8_2:\n"           /* for channel */
       "  movs r3, #40\n"
       "  ldr r4, [sp, #40]\n"                /* rows */
       "  mla r8, r4, r3, r0\n"               /* x end <- rows, x */
-      "  movw r9, #17493\n"
-      "  movt r9, #17476\n"
-      "  mov r10, #44\n"
       "  movs r3, #0\n"
       "  cmp r3, r4\n"                       /* rows */
-      "  bge .Ltvmgen_depthwise_depthwise3x3_4_3\n"
-      ".Ltvmgen_depthwise_depthwise3x3_4_4:\n"           /* for row */
-      "  ldr r11, [r1]\n"                    /* acc0_3 <- w */
-      "  ldr r12, [r0], #40\n"               /* p0_0_0, x */
-      "  ldr r3, [r1, #4]\n"                 /* w0_0_0 <- w */
-      "  ldr r4, [r1, #8]\n"                 /* w0_0_1 <- w */
-      "  ldr lr, [r0, #-36]\n"               /* p0_0_1 <- x */
-      "  mov r7, r11\n"                      /* acc0_0 <- acc0_3 */
-      "  smlad r7, r12, r3, r7\n"            /* acc0_0 <- p0_0_0, w0_0_0 */
-      "  mov r12, r11\n"                     /* acc0_1 <- acc0_3 */
-      "  mov r6, r11\n"                      /* acc0_2 <- acc0_3 */
-      "  smlad r7, lr, r4, r7\n"             /* acc0_0 <- p0_0_1, w0_0_1 */
-      "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_0_1, w0_0_0 */
-      "  ldr lr, [r0, #-32]\n"               /* p0_0_2 <- x */
-      "  ldr r5, [r0, #-28]\n"               /* p0_0_3 <- x */
-      "  smlad r12, lr, r4, r12\n"           /* acc0_1 <- p0_0_2, w0_0_1 */
-      "  smlad r6, lr, r3, r6\n"             /* acc0_2 <- p0_0_2, w0_0_0 */
-      "  smlad r11, r5, r3, r11\n"           /* acc0_3 <- p0_0_3, w0_0_0 */
-      "  smlad r6, r5, r4, r6\n"             /* acc0_2 <- p0_0_3, w0_0_1 */
-      "  ldr lr, [r0, #-24]\n"               /* p0_0_4 <- x */
-      "  ldr r3, [r1, #12]\n"                /* w0_1_0 <- w */
-      "  ldr r5, [r0, #-20]\n"               /* p0_1_0 <- x */
-      "  smlad r11, lr, r4, r11\n"           /* acc0_3 <- p0_0_4, w0_0_1 */
-      "  smlad r7, r5, r3, r7\n"             /* acc0_0 <- p0_1_0, w0_1_0 */
-      "  ldr r4, [r1, #16]\n"                /* w0_1_1 <- w */
+      "  bge .Ltvmgen_depthwise_depthwise3x3_4_int8_3\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_int8_4:\n"           /* for row */
+      "  ldr r9, [r1]\n"                     /* acc0_3 <- w */
+      "  ldr r10, [r0], #40\n"               /* p0_0_0, x */
+      "  ldr r3, [r1, #4]\n"                 /* both0_0_0 <- w */
+      "  ldr r11, [r0, #-36]\n"              /* p0_0_1 <- x */
+      "  ldr r12, [r0, #-32]\n"              /* p0_0_2 <- x */
+      "  ldr lr, [r0, #-28]\n"               /* p0_0_3 <- x */
+      "  mov r7, r9\n"                       /* acc0_0 <- acc0_3 */
+      "  mov r6, r9\n"                       /* acc0_1 <- acc0_3 */
+      "  mov r5, r9\n"                       /* acc0_2 <- acc0_3 */
+      "  sxtb16 r4, r3\n"                    /* w0_0_0 <- both0_0_0 */
+      "  smlad r7, r10, r4, r7\n"            /* acc0_0 <- p0_0_0, w0_0_0 */
+      "  sxtb16 r10, r3, ror #8\n"           /* w0_0_1 <- both0_0_0 */
+      "  smlad r7, r11, r10, r7\n"           /* acc0_0 <- p0_0_1, w0_0_1 */
+      "  smlad r6, r11, r4, r6\n"            /* acc0_1 <- p0_0_1, w0_0_0 */
+      "  smlad r6, r12, r10, r6\n"           /* acc0_1 <- p0_0_2, w0_0_1 */
+      "  smlad r5, r12, r4, r5\n"            /* acc0_2 <- p0_0_2, w0_0_0 */
+      "  smlad r9, lr, r4, r9\n"             /* acc0_3 <- p0_0_3, w0_0_0 */
+      "  smlad r5, lr, r10, r5\n"            /* acc0_2 <- p0_0_3, w0_0_1 */
+      "  ldr r11, [r0, #-24]\n"              /* p0_0_4 <- x */
+      "  ldr r3, [r1, #8]\n"                 /* both0_1_0 <- w */
+      "  ldr r12, [r0, #-20]\n"              /* p0_1_0 <- x */
       "  ldr lr, [r0, #-16]\n"               /* p0_1_1 <- x */
-      "  ldr r5, [r0, #-12]\n"               /* p0_1_2 <- x */
-      "  smlad r7, lr, r4, r7\n"             /* acc0_0 <- p0_1_1, w0_1_1 */
-      "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_1_1, w0_1_0 */
-      "  smlad r12, r5, r4, r12\n"           /* acc0_1 <- p0_1_2, w0_1_1 */
-      "  smlad r6, r5, r3, r6\n"             /* acc0_2 <- p0_1_2, w0_1_0 */
-      "  ldr lr, [r0, #-8]\n"                /* p0_1_3 <- x */
-      "  ldr r5, [r0, #-4]\n"                /* p0_1_4 <- x */
-      "  smlad r11, lr, r3, r11\n"           /* acc0_3 <- p0_1_3, w0_1_0 */
-      "  smlad r6, lr, r4, r6\n"             /* acc0_2 <- p0_1_3, w0_1_1 */
-      "  smlad r11, r5, r4, r11\n"           /* acc0_3 <- p0_1_4, w0_1_1 */
-      "  ldr r3, [r1, #20]\n"                /* w0_2_0 <- w */
+      "  ldr r4, [r0, #-12]\n"               /* p0_1_2 <- x */
+      "  smlad r9, r11, r10, r9\n"           /* acc0_3 <- p0_0_4, w0_0_1 */
+      "  sxtb16 r10, r3\n"                   /* w0_1_0 <- both0_1_0 */
+      "  smlad r7, r12, r10, r7\n"           /* acc0_0 <- p0_1_0, w0_1_0 */
+      "  sxtb16 r11, r3, ror #8\n"           /* w0_1_1 <- both0_1_0 */
+      "  smlad r7, lr, r11, r7\n"            /* acc0_0 <- p0_1_1, w0_1_1 */
+      "  smlad r6, lr, r10, r6\n"            /* acc0_1 <- p0_1_1, w0_1_0 */
+      "  smlad r6, r4, r11, r6\n"            /* acc0_1 <- p0_1_2, w0_1_1 */
+      "  smlad r5, r4, r10, r5\n"            /* acc0_2 <- p0_1_2, w0_1_0 */
+      "  ldr r12, [r0, #-8]\n"               /* p0_1_3 <- x */
+      "  ldr lr, [r0, #-4]\n"                /* p0_1_4 <- x */
+      "  ldr r3, [r1, #12]\n"                /* both0_2_0 <- w */
       "  ldr r4, [r0]\n"                     /* p0_2_0 <- x */
-      "  ldr r5, [r1, #24]\n"                /* w0_2_1 <- w */
-      "  ldr lr, [r0, #4]\n"                 /* p0_2_1 <- x */
-      "  smlad r7, r4, r3, r7\n"             /* acc0_0 <- p0_2_0, w0_2_0 */
-      "  smlad r7, lr, r5, r7\n"             /* acc0_0 <- p0_2_1, w0_2_1 */
-      "  smlad r12, lr, r3, r12\n"           /* acc0_1 <- p0_2_1, w0_2_0 */
-      "  smmla lr, r7, r9, r10\n"            /* acc0_0 */
-      "  ssat r4, #8, lr, asr #3\n"
+      "  smlad r9, r12, r10, r9\n"           /* acc0_3 <- p0_1_3, w0_1_0 */
+      "  smlad r5, r12, r11, r5\n"           /* acc0_2 <- p0_1_3, w0_1_1 */
+      "  smlad r9, lr, r11, r9\n"            /* acc0_3 <- p0_1_4, w0_1_1 */
+      "  sxtb16 r10, r3\n"                   /* w0_2_0 <- both0_2_0 */
+      "  smlad r7, r4, r10, r7\n"            /* acc0_0 <- p0_2_0, w0_2_0 */
+      "  sxtb16 r11, r3, ror #8\n"           /* w0_2_1 <- both0_2_0 */
+      "  ldr r3, [r0, #4]\n"                 /* p0_2_1 <- x */
+      "  ldr r4, [r0, #8]\n"                 /* p0_2_2 <- x */
+      "  ldr r12, [r0, #12]\n"               /* p0_2_3 <- x */
+      "  ldr lr, [r0, #16]\n"                /* p0_2_4 <- x */
+      "  smlad r7, r3, r11, r7\n"            /* acc0_0 <- p0_2_1, w0_2_1 */
+      "  smlad r6, r3, r10, r6\n"            /* acc0_1 <- p0_2_1, w0_2_0 */
+      "  smlad r6, r4, r11, r6\n"            /* acc0_1 <- p0_2_2, w0_2_1 */
+      "  smlad r5, r4, r10, r5\n"            /* acc0_2 <- p0_2_2, w0_2_0 */
+      "  smlad r9, r12, r10, r9\n"           /* acc0_3 <- p0_2_3, w0_2_0 */
+      "  smlad r5, r12, r11, r5\n"           /* acc0_2 <- p0_2_3, w0_2_1 */
+      "  smlad r9, lr, r11, r9\n"            /* acc0_3 <- p0_2_4, w0_2_1 */
+      "  movw r10, #17493\n"
+      "  movt r10, #17476\n"
+      "  movs r3, #44\n"
+      "  smmla r11, r7, r10, r3\n"           /* acc0_0 */
+      "  ssat r4, #8, r11, asr #3\n"
       "  cmp r4, #5\n"
       "  it lt\n"
       "  movlt r4, #5\n"
       "  strb r4, [r2], #12\n"               /* out */
-      "  ldr r4, [r0, #8]\n"                 /* p0_2_2 <- x */
-      "  ldr r7, [r0, #12]\n"                /* p0_2_3 <- x */
-      "  ldr lr, [r0, #16]\n"                /* p0_2_4 <- x */
-      "  smlad r12, r4, r5, r12\n"           /* acc0_1 <- p0_2_2, w0_2_1 */
-      "  smlad r6, r4, r3, r6\n"             /* acc0_2 <- p0_2_2, w0_2_0 */
-      "  smlad r11, r7, r3, r11\n"           /* acc0_3 <- p0_2_3, w0_2_0 */
-      "  smlad r6, r7, r5, r6\n"             /* acc0_2 <- p0_2_3, w0_2_1 */
-      "  smlad r11, lr, r5, r11\n"           /* acc0_3 <- p0_2_4, w0_2_1 */
-      "  smmla r12, r12, r9, r10\n"          /* acc0_1 */
-      "  ssat r3, #8, r12, asr #3\n"
-      "  cmp r3, #5\n"
+      "  smmla r11, r6, r10, r3\n"           /* acc0_1 */
+      "  ssat r4, #8, r11, asr #3\n"
+      "  cmp r4, #5\n"
       "  it lt\n"
-      "  movlt r3, #5\n"
-      "  strb r3, [r2, #-9]\n"               /* out */
-      "  smmla r12, r6, r9, r10\n"           /* acc0_2 */
-      "  ssat r3, #8, r12, asr #3\n"
+      "  movlt r4, #5\n"
+      "  strb r4, [r2, #-9]\n"               /* out */
+      "  smmla r11, r5, r10, r3\n"           /* acc0_2 */
+      "  smmla r9, r9, r10, r3\n"            /* acc0_3 */
+      "  ssat r3, #8, r11, asr #3\n"
       "  cmp r3, #5\n"
       "  it lt\n"
       "  movlt r3, #5\n"
       "  strb r3, [r2, #-6]\n"               /* out */
-      "  smmla r11, r11, r9, r10\n"          /* acc0_3 */
-      "  ssat r3, #8, r11, asr #3\n"
+      "  ssat r3, #8, r9, asr #3\n"
       "  cmp r3, #5\n"
       "  it lt\n"
       "  movlt r3, #5\n"
       "  strb r3, [r2, #-3]\n"               /* out */
       "  cmp r0, r8\n"                       /* x, x end */
-      "  bne .Ltvmgen_depthwise_depthwise3x3_4_4\n"
-      ".Ltvmgen_depthwise_depthwise3x3_4_3:\n"
+      "  bne .Ltvmgen_depthwise_depthwise3x3_4_int8_4\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_int8_3:\n"
       "  ldr r3, [sp, #40]\n"                /* rows */
       "  ldr r4, [sp]\n"                     /* w end on the stack */
-      "  adds r1, r1, #28\n"                 /* w */
+      "  adds r1, r1, #16\n"                 /* w */
       "  cmp r1, r4\n"                       /* w, w end */
       "  sub r0, r0, r3, lsl #5\n"           /* x <- rows */
       "  sub r0, r0, r3, lsl #3\n"           /* x <- rows */
@@ -122,8 +124,8 @@ static UTVM_ASSEMBLY void tvmgen_depthwise_depthwise3x3_4(
       "  sub r2, r2, r3, lsl #3\n"           /* out <- rows */
       "  sub r2, r2, r3, lsl #2\n"           /* out <- rows */
       "  add r2, r2, #1\n"                   /* out */
-      "  bne .Ltvmgen_depthwise_depthwise3x3_4_2\n"
-      ".Ltvmgen_depthwise_depthwise3x3_4_1:\n"
+      "  bne .Ltvmgen_depthwise_depthwise3x3_4_int8_2\n"
+      ".Ltvmgen_depthwise_depthwise3x3_4_int8_1:\n"
       "  add sp, sp, #4\n"
       "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
 }
@@ -214,7 +216,7 @@ void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *res
   for (int32_t line = 0; line < 9; line++) {
     tvmgen_depthwise_spread_int8_3_3_9(in0 + line * 27, planes + line * 10);
   }
-  tvmgen_depthwise_depthwise3x3_4(planes, stream, out0, 3, 4);
+  tvmgen_depthwise_depthwise3x3_4_int8(planes, stream, out0, 3, 4);
 }
 
 /* MAX_POOL2D #1: int8[1,4,4,3] scale 0.03 zero point 5 -> int8[1,2,2,3] scale 0.03 zero point 5

@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-extern const int32_t tvmgen_depthwise_depthwise_conv2d_0_stream[21];
+extern const int32_t tvmgen_depthwise_depthwise_conv2d_0_stream[12];
 
 void tvmgen_depthwise_depthwise_conv2d_0(const int8_t *restrict in0, int8_t *restrict out0,
                                          void *restrict workspace);
