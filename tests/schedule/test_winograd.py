@@ -24,6 +24,7 @@ from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
 from utvm.schedule.options import kernel_options
 from utvm.schedule.winograd_algorithm import Line, tile_algorithm
+from utvm.schedule.winograd_block import WinogradSchedule
 from utvm.schedule.winograd_kernel import schedule_winograd
 from utvm.target.target import load_target
 
@@ -104,7 +105,9 @@ def test_layers_keep_the_meaning(
 ) -> None:
     graph = layer(random.Random(seed), window, strides, most=4)
     module = lower(fuse_ops(graph, find_op), find_op)
-    scheduled = schedule_winograd(module.functions[0], module.constants, expanded)
+    scheduled = schedule_winograd(
+        module.functions[0], module.constants, WinogradSchedule(expanded=expanded)
+    )
     saved = 4 * window[0] * window[1] - len(tile_algorithm(window, strides).products)
     assert (scheduled is not None) == (saved > 0)
     if scheduled is not None:
@@ -128,6 +131,26 @@ def test_assembled_kernels_equal_the_reference(target: str) -> None:
         run_graphs(cases, target, objective="cycles"), expected, strict=True
     ):
         np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("expanded", [0, 1])
+@pytest.mark.parametrize("seed", range(3))
+def test_every_knob_keeps_the_meaning(seed: int, expanded: int) -> None:
+    graph = layer(
+        random.Random(seed), ((3, 3), (5, 5), (3, 3))[seed], ((1, 1), (1, 1), (2, 2))[seed]
+    )
+    module = lower(fuse_ops(graph, find_op), find_op)
+    options = kernel_options(module.functions[0], module.constants, load_target("cortex-m4"))
+    found = [o for o in options if ("expanded", expanded) in o.config]
+    random.Random(seed).shuffle(found)
+    values: dict[str, set[object]] = {}
+    for option in found[:8]:
+        scheduled = option.build()
+        assert scheduled is not None, option.config
+        expect_equal(module, scheduled, seed)
+        for name, value in option.config:
+            values.setdefault(name, set()).add(value)
+    assert all(len(values[name]) > 1 for name in ("tiles", "filters", "results"))
 
 
 def test_it_is_an_option_where_it_saves() -> None:

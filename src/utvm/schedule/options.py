@@ -33,7 +33,13 @@ from utvm.schedule.split_sum import read_split_sum
 from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
-from utvm.schedule.winograd_kernel import is_winograd, schedule_winograd, stream_bytes
+from utvm.schedule.winograd_block import DEFAULT
+from utvm.schedule.winograd_kernel import (
+    is_winograd,
+    schedule_winograd,
+    stream_bytes,
+    winograd_form,
+)
 from utvm.schedule.winograd_transform import tile_of
 from utvm.target.target import Target
 
@@ -44,12 +50,21 @@ CONV_KNOBS: Knobs = {
     "pixels": (1, 2, 3, 4),
     "filters": (1, 2, 3, 4, 5, 6, 8),
     "wide": (0, 1),
-    "steps": (2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 20),
+    "steps": (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 25),
 }
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
     "plane_bytes": (1536, 3072, 6144, 12288),
     "wide": (0, 1),
+}
+WINOGRAD_KNOBS: Knobs = {
+    "tiles": (1, 2, 3, 4),
+    "filters": (2, 4, 8),
+    "steps": (2, 4, 8, 12),
+    "results": (1, 2, 4),
+    "together": (1, 2, 4),
+    "value_bytes": (3 << 10, 9 << 10, 18 << 10),
+    "expanded": (0, 1),
 }
 POOL_KNOBS: Knobs = {"together": (1, 2, 3, 4, 6)}
 ELEMENT_KNOBS: Knobs = {"elements": (2, 4, 6, 8, 12, 16)}
@@ -313,24 +328,31 @@ def _fits(w: WeightedSum, knobs: Mapping[str, int | str]) -> bool:
 def _winograd_options(
     w: WeightedSum, function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
-    if is_winograd(w):
-        results = w.image[0] * w.rows * w.columns * w.filters
-        cycles = results / 4 * _winograd_tile(w)
+    """Fewer products; all of the schedules that make different code."""
+    if not is_winograd(w):
+        return
+    results = w.image[0] * w.rows * w.columns * w.filters
+    cycles = results / 4 * _winograd_tile(w)
+    expansion = _EXPANSION * w.filters * w.depth
+    defaults = [default_config("winograd", replace(DEFAULT, expanded=e)) for e in (False, True)]
+    others = _configs("winograd", DEFAULT, WINOGRAD_KNOBS)
+    known: set[tuple[object, ...]] = set()
+    for config in (*defaults, *others):
+        schedule = _schedule_of(DEFAULT, config)
+        form = winograd_form(w, schedule)
+        if form is None or form in known:
+            continue
+        known.add(form)
+        if schedule.expanded and stream_bytes(w) > MOST_EXPANDED:
+            continue
         yield Option(
-            cycles,
-            stream_bytes(w),
-            partial(schedule_winograd, function, constants),
-            config_of({"template": "winograd"}),
+            cycles + (expansion if schedule.expanded else 0),
+            int(w.weights.size) if schedule.expanded else stream_bytes(w),
+            partial(schedule_winograd, function, constants, schedule),
+            config,
+            config in defaults,
             of_weights=int(w.weights.size),
         )
-        if stream_bytes(w) <= MOST_EXPANDED:
-            yield Option(
-                cycles + _EXPANSION * w.filters * w.depth,
-                int(w.weights.size),
-                partial(schedule_winograd, function, constants, True),
-                config_of({"template": "winograd", "expanded": 1}),
-                of_weights=int(w.weights.size),
-            )
 
 
 def _winograd_tile(w: WeightedSum) -> float:

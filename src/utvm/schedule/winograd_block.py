@@ -27,10 +27,6 @@ from utvm.schedule.window_layout import pair_words
 from utvm.schedule.winograd_algorithm import EVERYWHERE, Line, Run, Tile
 from utvm.schedule.winograd_transform import COUNT, FILTERS, I16, I32, tile_of
 
-MOST_UNROLLED = 16
-"""Steps of two channels that are unrolled without a loop around them."""
-RESULTS = 2
-"""Filters whose results are made in one turn of the loop."""
 MOST_REACH = 4000
 """Bytes that one pointer reaches."""
 _ORDER = np.array([0, 2, 1, 3])
@@ -61,14 +57,42 @@ def fits_int32(w: WeightedSum, biases: Array) -> bool:
     return partial + tile.scale * largest_sum(w.weights, w.source.dtype, biases) < 1 << 31
 
 
+@dataclass(frozen=True)
+class WinogradSchedule:
+    """The knobs. ``tiles`` and ``filters`` are multiplied at a time, ``steps`` of two channels in a
+    turn of the loop over these, and ``results`` filters finished in one. ``together`` tiles are
+    transformed in a turn, as many on end as have ``value_bytes``. Weights are transformed offline,
+    or ``expanded`` at each run."""
+
+    tiles: int = 2
+    filters: int = FILTERS
+    steps: int = 8
+    results: int = 2
+    together: int = 2
+    value_bytes: int = 9 << 10
+    expanded: bool = False
+
+
+DEFAULT = WinogradSchedule()
+
+
+def turn_steps(steps: int, most: int) -> int:
+    """How many of so many steps make a turn: all, if these are not more than two turns."""
+    if steps <= 2 * most:
+        return steps
+    return next(n for n in range(most, 0, -1) if steps % n == 0)
+
+
 @dataclass
 class MultiplyBuilder:
-    """Makes the micro function that multiplies values of ``tiles`` tiles at a time."""
+    """Makes the micro function that multiplies values of ``tiles`` tiles with ``filters`` filters
+    at a time, as the schedule says."""
 
     w: WeightedSum
     tiles: int
     biases: Array
     constants: Mapping[str, Array]
+    schedule: WinogradSchedule = DEFAULT
     tile: Tile = field(init=False)
     epilogue: Epilogue = field(init=False)
 
@@ -86,10 +110,14 @@ class MultiplyBuilder:
         )
 
     @property
+    def filters(self) -> int:
+        return self.schedule.filters
+
+    @property
     def apart(self) -> bool:
         """Whether sums need a buffer of their own: too few channels leave no room for them, or so
         many products that no pointer reaches them all."""
-        small = self.w.depth < 2 * self.tiles * FILTERS
+        small = self.w.depth < 2 * self.tiles * self.filters
         return small or 2 * self._size > MOST_REACH
 
     def build(self) -> Function | None:
@@ -98,18 +126,20 @@ class MultiplyBuilder:
             For(_SUM, Imm(0), Imm(len(run.positions)), tuple(self._sums_of(run)))
             for run in self.tile.runs
         ]
-        results = tuple(s for f in range(RESULTS) for s in self._results(f))
+        results = tuple(s for f in range(self.schedule.results) for s in self._results(f))
         if not self.epilogue.legal:
             return None
-        results = (For(_F, Imm(0), Imm(FILTERS), results, RESULTS),)
+        results = (For(_F, Imm(0), Imm(self.filters), results, self.schedule.results),)
         results = (For(_T, Imm(0), Imm(self.tiles), results),)
-        blocks = self.w.filters // FILTERS
+        blocks = self.w.filters // self.filters
         body: tuple[Stmt, ...] = (For(_BLOCK, Imm(0), Imm(blocks), (*products, *results)),)
         body = simplify_body((For(_PAIR, Imm(0), COUNT, body),))
         inputs, outputs = self.epilogue.parameters()
-        about = f"Products of {self.tiles} tiles and {FILTERS} filters, their sums and results."
+        about = (
+            f"Products of {self.tiles} tiles and {self.filters} filters, their sums and results."
+        )
         return Function(
-            f"winograd{self.tiles}x{FILTERS}_{len(self.tile.products)}_{self.w.depth}",
+            f"winograd{self.tiles}x{self.filters}_{len(self.tile.products)}_{self.w.depth}",
             (self._stream_buffer(), *inputs),
             (*outputs, self._values(), *((self._sums(),) if self.apart else ())),
             self.epilogue.resized(body),
@@ -127,11 +157,11 @@ class MultiplyBuilder:
         u = transformed_weights(self.w)
         rescale = self.rescale()
         parts: list[np.ndarray] = []
-        for begin in range(0, self.w.filters, FILTERS):
-            own = u[begin : begin + FILTERS]
-            words = pair_words(own.reshape(-1)).reshape(FILTERS, len(self.tile.products), -1)
+        for begin in range(0, self.w.filters, self.filters):
+            own = u[begin : begin + self.filters]
+            words = pair_words(own.reshape(-1)).reshape(self.filters, len(self.tile.products), -1)
             parts.append(words.transpose(1, 2, 0).reshape(-1))
-            parts.append(rescale[begin : begin + FILTERS].reshape(-1))
+            parts.append(rescale[begin : begin + self.filters].reshape(-1))
         return np.concatenate(parts).astype(np.int32)
 
     @property
@@ -146,22 +176,22 @@ class MultiplyBuilder:
     @property
     def block_words(self) -> int:
         rescale = 1 + len(self.epilogue.per_filter)
-        return FILTERS * (len(self.tile.products) * self._steps + rescale)
+        return self.filters * (len(self.tile.products) * self._steps + rescale)
 
     def _values(self) -> Buffer:
         return Buffer("v", I16, ((self.tiles + 1) * self._size,), "output")
 
     def _stream_buffer(self) -> Buffer:
-        return Buffer("w", I32, (self.block_words * (self.w.filters // FILTERS),), "input")
+        return Buffer("w", I32, (self.block_words * (self.w.filters // self.filters),), "input")
 
     def _sums(self) -> Buffer:
-        return Buffer("sums", I32, (len(self.tile.sums) * self.tiles * FILTERS,), "output")
+        return Buffer("sums", I32, (len(self.tile.sums) * self.tiles * self.filters,), "output")
 
     def _sum(self, run: Run, number: Expr, place: Expr) -> tuple[Buffer, tuple[Expr, ...], int]:
         """Where sum ``number`` of a run lies for one tile and filter: buffer, index, lanes."""
         if self.apart:
             ahead = sum(len(other.positions) for other in self.tile.runs if other.first < run.first)
-            return self._sums(), ((number + ahead) * (self.tiles * FILTERS) + place,), 1
+            return self._sums(), ((number + ahead) * (self.tiles * self.filters) + place,), 1
         depth = self.w.depth
         tile = _PAIR * (self.tiles * self._size) + run.first * depth
         return self._values(), (tile + number * (run.each * depth) + place * 2,), 2
@@ -171,19 +201,19 @@ class MultiplyBuilder:
 
     def _sums_of(self, run: Run) -> list[Stmt]:
         """One of the sums of a run: over its products and their channels, kept in memory."""
-        accs = [(t, f) for t in range(self.tiles) for f in range(FILTERS)]
+        accs = [(t, f) for t in range(self.tiles) for f in range(self.filters)]
         result: list[Stmt] = [Alloc(self._acc(t, f)) for t, f in accs]
         steps = run.each * self._steps
-        if steps <= MOST_UNROLLED:
+        many = turn_steps(steps, self.schedule.steps)
+        if many == steps:
             for u in range(steps):
                 result += self._step(run, None, u, first=u == 0)
         else:
-            many = next(n for n in (8, 4, 2, 1) if steps % n == 0)
             result += [Store(self._acc(t, f), (), Imm(0)) for t, f in accs]
             body = tuple(s for u in range(many) for s in self._step(run, _STEP, u, first=False))
             result.append(For(_STEP, Imm(0), Imm(steps), body, many))
         for t, f in accs:
-            buffer, index, lanes = self._sum(run, _SUM, Imm(t * FILTERS + f))
+            buffer, index, lanes = self._sum(run, _SUM, Imm(t * self.filters + f))
             result.append(Store(buffer, index, Load(self._acc(t, f)), lanes))
         return result
 
@@ -191,16 +221,16 @@ class MultiplyBuilder:
         """Two channels of all tiles against those of all filters."""
         depth = self.w.depth
         value = _PAIR * (self.tiles * self._size) + _SUM * (run.each * depth)
-        weight = _BLOCK * self.block_words + _SUM * (run.each * FILTERS * self._steps)
+        weight = _BLOCK * self.block_words + _SUM * (run.each * self.filters * self._steps)
         if k is not None:
-            value, weight = value + k * 2, weight + k * FILTERS
+            value, weight = value + k * 2, weight + k * self.filters
         result: list[Stmt] = []
         for t in range(self.tiles):
             at = (t + 1) * self._size + run.first * depth + 2 * u
             load = Load(self._values(), (value + at,), 2)
             result.append(Let(Var(f"v{t}_{u}"), load))
-        ahead = FILTERS * (run.first * self._steps + u)
-        for f in range(FILTERS):
+        ahead = self.filters * (run.first * self._steps + u)
+        for f in range(self.filters):
             word = Var(f"w{f}_{u}")
             result.append(Let(word, Load(self._stream_buffer(), (weight + (ahead + f),))))
             for t in range(self.tiles):
@@ -228,7 +258,7 @@ class MultiplyBuilder:
             for row in self.tile.rows.positions:
                 (run,) = [run for run in self.tile.runs if (row, column) in run.positions]
                 number = Imm(run.positions.index((row, column)))
-                place = self._sum(run, number, _T * FILTERS + _F + f)
+                place = self._sum(run, number, _T * self.filters + _F + f)
                 m[row] = named(f"m{row}_{column}", Load(*place))
             if column == EVERYWHERE:
                 m[EVERYWHERE] = named("biased", m[EVERYWHERE] + self._rescale_word(f, -1))
@@ -247,7 +277,7 @@ class MultiplyBuilder:
         ]
         for (i, j), acc in accs.items():
             x = _PAIR * (2 * self.tiles) + _T * 2 + j
-            inside = {"y": Imm(i), "x": x, "c": _BLOCK * FILTERS + _F + f}
+            inside = {"y": Imm(i), "x": x, "c": _BLOCK * self.filters + _F + f}
             result += self.epilogue.result(inside, acc, words.__getitem__, f"{i}{j}_{f}", shift)
         return result
 
@@ -266,7 +296,7 @@ class MultiplyBuilder:
     def _rescale_word(self, f: int, i: int) -> Load:
         """Constant ``i`` of the epilogue of filter F + ``f``; -1 is its bias."""
         per_filter = 1 + len(self.epilogue.per_filter)
-        first = len(self.tile.products) * self._steps * FILTERS + f * per_filter + 1 + i
+        first = len(self.tile.products) * self._steps * self.filters + f * per_filter + 1 + i
         return Load(self._stream_buffer(), (_BLOCK * self.block_words + _F * per_filter + first,))
 
 

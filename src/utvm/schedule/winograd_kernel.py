@@ -35,17 +35,25 @@ from utvm.schedule.blank import blank, blanks_of, copy
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
 from utvm.schedule.winograd_algorithm import EVERYWHERE
-from utvm.schedule.winograd_block import MultiplyBuilder, fits_int32
+from utvm.schedule.winograd_block import (
+    DEFAULT,
+    MultiplyBuilder,
+    WinogradSchedule,
+    fits_int32,
+    turn_steps,
+)
 from utvm.schedule.winograd_transform import FILTERS, TransformBuilder, tile_of, weights_micro
 
-TILES = 2
 MOST_TAPS = 7
-MOST_VALUES = 9 << 10
-"""Bytes for the values of the tiles that are transformed at a time."""
+MOST_SUMS = 8
+MOST_UNROLLED = 160
+"""Products in a turn of the loop: more gain little, and assembling them takes seconds."""
 
 
 def schedule_winograd(
-    function: Function, constants: Mapping[str, Array], expanded: bool = False
+    function: Function,
+    constants: Mapping[str, Array],
+    schedule: WinogradSchedule = DEFAULT,
 ) -> Scheduled | None:
     """The kernel by Winograd's algorithm, or None."""
     w = read_weighted_sum(function, constants)
@@ -56,15 +64,15 @@ def schedule_winograd(
         return None
     tiles = w.columns // 2
     parts: list[_Part] = []
-    for width in dict.fromkeys((min(TILES, tiles), 1)):
-        if width == 1 and tiles % TILES == 0:
+    for width in dict.fromkeys((min(schedule.tiles, tiles), 1)):
+        if width == 1 and schedule.tiles > 1 and tiles % schedule.tiles == 0:
             continue
-        builder = MultiplyBuilder(w, width, biases, constants)
+        builder = MultiplyBuilder(w, width, biases, constants, schedule)
         micro = builder.build()
         if micro is None:
             return None
         parts.append(_Part(width, builder, micro))
-    return _Kernel(w, parts, expanded).build()
+    return _Kernel(w, parts, schedule).build()
 
 
 def is_winograd(w: WeightedSum) -> bool:
@@ -92,6 +100,34 @@ def saves_products(w: WeightedSum) -> bool:
     return everywhere and len(tile.products) < 4 * kh * kw
 
 
+def winograd_form(w: WeightedSum, schedule: WinogradSchedule) -> tuple[object, ...] | None:
+    """What decides about the code, equal for schedules that make the same; None if there is no such
+    kernel: too many sums for the registers, filters that do not divide."""
+    s, tile = schedule, tile_of(w)
+    tiles = w.columns // 2
+    block = min(s.tiles, tiles)
+    sums = block * s.filters
+    if sums > MOST_SUMS or w.filters % s.filters or s.filters % s.results:
+        return None
+    chunk = tiles_on_end(w, s)
+    if chunk % s.together or tiles % s.together:
+        s = replace(s, together=1)
+    turns = tuple(turn_steps(run.each * w.depth // 2, s.steps) for run in tile.runs)
+    if max(turns) * sums > MOST_UNROLLED:
+        return None
+    return block, s.filters, turns, s.results, s.together, chunk, s.expanded
+
+
+def tiles_on_end(w: WeightedSum, schedule: WinogradSchedule) -> int:
+    """Tiles of a strip that are transformed, then multiplied: shares of equal size, of whole blocks
+    of tiles."""
+    tiles, block = w.columns // 2, schedule.tiles
+    each = 2 * len(tile_of(w).products) * w.depth
+    most = max(schedule.value_bytes // each // block, 1) * block
+    chunks = -(-tiles // most)
+    return min(-(-tiles // chunks // block) * block, tiles)
+
+
 def stream_bytes(w: WeightedSum) -> int:
     """What the transformed weights take."""
     return 2 * len(tile_of(w).products) * w.depth * w.filters
@@ -112,7 +148,7 @@ class _Kernel:
 
     w: WeightedSum
     parts: list[_Part]
-    expanded: bool
+    schedule: WinogradSchedule
 
     @property
     def tiles(self) -> int:
@@ -121,15 +157,14 @@ class _Kernel:
     @property
     def chunk(self) -> int:
         """Tiles that are transformed at a time."""
-        most = max(MOST_VALUES // (2 * self._tile) // TILES, 1) * TILES
-        chunks = -(-self.tiles // most)
-        return min(-(-self.tiles // chunks // TILES) * TILES, self.tiles)
+        return tiles_on_end(self.w, self.schedule)
 
     @property
     def transform(self) -> TransformBuilder:
-        """Pairs of tiles at a time where they come in pairs."""
-        even = self.chunk % 2 == 0 and self.tiles % 2 == 0
-        return TransformBuilder(self.w, self.line, 2 if even else 1)
+        """Some tiles at a time where nothing is left over."""
+        together = self.schedule.together
+        whole = self.chunk % together == 0 and self.tiles % together == 0
+        return TransformBuilder(self.w, self.line, together if whole else 1)
 
     @property
     def _tile(self) -> int:
@@ -159,12 +194,12 @@ class _Kernel:
         """A buffer for sums that have no room between the values."""
         if not any(part.builder.apart for part in self.parts):
             return ()
-        size = len(tile_of(self.w).sums) * TILES * FILTERS
+        size = len(tile_of(self.w).sums) * self.schedule.tiles * self.schedule.filters
         return (Buffer("sums", DType.INT32, (size,), "workspace"),)
 
     def build(self) -> Scheduled:
         w = self.w
-        stream, first_of_all, data = _stream(w, self.parts[0].builder, self.expanded)
+        stream, first_of_all, data = _stream(w, self.parts[0].builder, self.schedule.expanded)
         n, strip, chunk = Var("n"), Var("strip"), Var("chunk")
         full, rest = divmod(self.tiles, self.chunk)
         row: tuple[Stmt, ...] = (
@@ -179,14 +214,14 @@ class _Kernel:
         operands = (o for part in self.parts for o in part.builder.epilogue.operands.values())
         tables = {operand.buffer.name for operand in operands}
         kept = tuple(b for b in w.function.constants if b.name in tables)
-        own = (stream,) if self.expanded else ()
+        own = (stream,) if self.schedule.expanded else ()
         function = replace(
             w.function,
             body=body,
             workspace=(self.values, *self.sums, self.lines, *own),
             constants=(*(Buffer(k, dtype_of(a), a.shape, "const") for k, a in data.items()), *kept),
         )
-        expand = (weights_micro(w),) if self.expanded else ()
+        expand = (weights_micro(w, self.schedule.filters),) if self.schedule.expanded else ()
         micros = (
             self.transform.build(),
             *expand,
@@ -226,7 +261,8 @@ def _stream(
     """The stream of weights and constants, what fills it if it is in RAM, and arrays by name."""
     name = w.function.name
     words = builder.block_words
-    blocks = w.filters // FILTERS
+    filters = builder.filters
+    blocks = w.filters // filters
     if not expanded:
         data = builder.stream()
         return (
@@ -247,7 +283,7 @@ def _stream(
     )
     word = Load(sources[1], (block * per_block + i,))
     copy = Store(stream, (block * words + (words - per_block) + i,), word)
-    expand = Invoke(weights_micro(w).name, pointers, (Imm(FILTERS),))
+    expand = Invoke(weights_micro(w, filters).name, pointers, (Imm(filters),))
     return stream, (loop(block, blocks, expand, loop(i, per_block, copy, parallel=True)),), arrays
 
 

@@ -22,7 +22,7 @@ from utvm.schedule.winograd_algorithm import Product, Tile, tile_algorithm
 
 I16, I32 = DType.INT16, DType.INT32
 FILTERS = 4
-"""Filters whose weights lie interleaved."""
+"""Filters whose weights lie interleaved, where nothing else was measured."""
 _EXPAND = {
     DType.INT8: ("sxtb16", "sxtb16_ror8"),
     DType.UINT8: ("uxtb16", "uxtb16_ror8"),
@@ -36,16 +36,17 @@ def tile_of(w: WeightedSum) -> Tile:
     return tile_algorithm(w.window, w.strides)
 
 
-def weights_micro(w: WeightedSum) -> Function:
-    """G g G' of ``count`` filters at run time, from weights of one byte to the stream's words.
+def weights_micro(w: WeightedSum, filters: int = FILTERS) -> Function:
+    """G g G' of ``count`` filters at run time, from weights of one byte to the stream's words;
+    those of so many ``filters`` are interleaved.
 
     Filters lie one behind the other, and so do their words; a word holds two channels.
     """
     tile, depth, steps = tile_of(w), w.depth, w.depth // 2
     kh, kw = w.window
     taps = Buffer("g", DType.INT8, (kh * kw * depth,), "input")
-    size = len(tile.products) * steps * FILTERS
-    words = Buffer("u", I32, (size - FILTERS + 1,), "output")
+    size = len(tile.products) * steps * filters
+    words = Buffer("u", I32, (size - filters + 1,), "output")
     body: list[Stmt] = []
     halves: dict[tuple[int, int, int], Expr] = {}
     for i, j in product(range(kh), range(kw)):
@@ -63,7 +64,7 @@ def weights_micro(w: WeightedSum) -> Function:
             body.append(Let(Var(f"h{i}_{j}_{half}"), _sum_of(terms)))
         for at, (i, j) in enumerate(tile.products):
             terms = [(column[i, tap], f) for tap, f in tile.columns.products[j].taps]
-            index = _F + _GROUP * (2 * FILTERS) + (at * steps * FILTERS + half * FILTERS)
+            index = _F + _GROUP * (2 * filters) + (at * steps * filters + half * filters)
             body.append(Store(words, (index,), _sum_of(terms)))
     inner = For(_GROUP, Imm(0), Imm(depth // 4), tuple(body), parallel=True)
     return Function(
