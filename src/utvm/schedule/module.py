@@ -172,10 +172,11 @@ class _Micros:
         names: dict[str, str] = {}
         for micro in scheduled.micros:
             key = replace(micro, name="")
-            if key not in self._names:
-                self._names[key] = self._fresh(micro.name)
-                self.functions.append(replace(micro, name=self._names[key]))
-            names[micro.name] = self._names[key]
+            name = self._names.get(key)
+            if name is None:
+                name = self._names[key] = self._fresh(micro.name)
+                self.functions.append(replace(micro, name=name))
+            names[micro.name] = name
         kernel = scheduled.function
         return replace(kernel, body=_renamed(kernel.body, names)) if names else kernel
 

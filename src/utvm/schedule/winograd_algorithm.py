@@ -23,9 +23,9 @@ instead of 100, 3x3 with stride 2 25 instead of 36.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -179,7 +179,8 @@ def _matrix(line: Line, taps: int) -> npt.NDArray[np.int64]:
     return result
 
 
-def tile_algorithm(window: Sequence[int], strides: Sequence[int]) -> Tile:
+@cache
+def tile_algorithm(window: tuple[int, int], strides: tuple[int, int]) -> Tile:
     """The algorithm for a window [kh, kw] and its strides."""
     (kh, kw), (sy, sx) = window, strides
     return Tile(line_algorithm(kh, sy), line_algorithm(kw, sx))
