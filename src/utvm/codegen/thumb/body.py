@@ -62,8 +62,8 @@ class Body:
             tuple(dense[r] for r in dict.fromkeys(real((*inst.uses, *inst.defs))))
             for inst in self.insts
         ]
-        entry = live_in(block, out)
-        self.entry = [bool(entry >> register & 1) for register in dense]
+        entry, behind = set(members(live_in(block, out))), set(members(out))
+        self.entry = [register in entry for register in dense]
         self.writers: list[list[int]] = [[] for _ in dense]
         self.mentions: list[list[int]] = [[] for _ in dense]
         for at in range(len(self.insts)):
@@ -72,7 +72,7 @@ class Body:
             for register in self.touched[at]:
                 self.mentions[register].append(at)
         self.left = [
-            FOREVER if out >> register & 1 else len(self.mentions[number])
+            FOREVER if register in behind else len(self.mentions[number])
             for register, number in dense.items()
         ]
         self.growth = [

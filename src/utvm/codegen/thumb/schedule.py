@@ -82,7 +82,6 @@ class _Run:
         self.width = pipeline.width
         self.line = timeline(pipeline)
         self.waiting = list(body.waiting)
-        self.ready = [at for at, count in enumerate(body.waiting) if count == 0]
         self.issued = [False] * len(body.insts)
         self.first = 0  # the first instruction of the text that has not issued
         self.live, self.left, self.growth = list(body.entry), list(body.left), list(body.growth)
@@ -124,15 +123,18 @@ class _Run:
         return self.first
 
     def _issue(self, at: int) -> None:
-        body, waiting = self.body, self.waiting
+        body, waiting, issued, line = self.body, self.waiting, self.issued, self.line
         self.order.append(at)
-        self.issued[at] = True
-        while self.first < len(self.issued) and self.issued[self.first]:
-            self.first += 1
-        self.ready.remove(at)
-        for part in body.parts[at]:
-            self.line.issue(part)
-            self.rest -= 1
+        issued[at] = True
+        if at == self.first:
+            first = at + 1
+            while first < len(issued) and issued[first]:
+                first += 1
+            self.first = first
+        parts = body.parts[at]
+        for part in parts:
+            line.issue(part)
+        self.rest -= len(parts)
         for following in body.after[at]:
             waiting[following] -= 1
             if waiting[following] == 0:
@@ -140,27 +142,32 @@ class _Run:
         self._hold(at)
 
     def _ready(self, at: int) -> None:
-        self.ready.append(at)
+        """What an instruction waits for has been issued."""
 
     def _hold(self, at: int) -> None:
         """Notes which registers are live behind an instruction."""
-        body, left, growth, dead = self.body, self.left, self.growth, 0
-        for register in body.written[at]:
-            if not self.live[register]:
-                self.live[register] = True
-                self.count += 1
+        body, live, left, growth = self.body, self.live, self.left, self.growth
+        count, dead = self.count, 0
+        written = body.written[at]
+        for register in written:
+            if not live[register]:
+                live[register] = True
+                count += 1
                 for writer in body.writers[register]:
                     growth[writer] -= 1
         for register in body.touched[at]:
-            left[register] -= 1
-            if left[register] == 0:
-                self.live[register] = False
-                self.count -= 1
-                dead += register in body.written[at]
-            elif left[register] == 1:
-                last = next(m for m in body.mentions[register] if not self.issued[m])
+            rest = left[register] = left[register] - 1
+            if rest == 0:
+                live[register] = False
+                count -= 1
+                dead += register in written
+            elif rest == 1:
+                issued = self.issued
+                last = next(m for m in body.mentions[register] if not issued[m])
                 growth[last] -= 1
-        self.pressure = max(self.pressure, self.count + dead)
+        self.count = count
+        if count + dead > self.pressure:
+            self.pressure = count + dead
 
     def _affordable(self, at: int, reserve: int) -> bool:
         """Whether there are registers for ``at`` and, behind it, for all that stands before it in
@@ -190,7 +197,7 @@ class _Run:
 
 class _Greedy(_Run):
     """Chooses among the ready instructions that there are registers for. Constants count as loads:
-    both are made no sooner than their turn comes."""
+    both are made no sooner than their turn comes, so ``ready`` has all others."""
 
     def __init__(
         self, body: Body, limit: int, pipeline: Pipeline, bound: int, strategy: Strategy
@@ -200,10 +207,26 @@ class _Greedy(_Run):
         self.depth = body.depths() if strategy.critical else [0] * len(body.insts)
         self.turn = [at for at, ordered in enumerate(body.ordered) if ordered]
         self.next = 0  # the place in ``turn``
+        waits = zip(body.waiting, body.ordered, strict=True)
+        self.ready = [at for at, (count, ordered) in enumerate(waits) if not (count or ordered)]
+
+    def _ready(self, at: int) -> None:
+        if not self.body.ordered[at]:
+            self.ready.append(at)
 
     def _issue(self, at: int) -> None:
+        if self.body.ordered[at]:
+            self.next += 1
+        else:
+            self.ready.remove(at)
         super()._issue(at)
-        self.next += self.body.ordered[at]
+
+    def _load(self) -> int:
+        """The load whose turn it is, -1 where that must wait."""
+        if self.next == len(self.turn):
+            return -1
+        load = self.turn[self.next]
+        return -1 if self.waiting[load] else load
 
 
 class _SingleRun(_Greedy):
@@ -211,9 +234,7 @@ class _SingleRun(_Greedy):
 
     def _choose(self) -> int:
         body, reserve = self.body, self.strategy.reserve
-        load = self.turn[self.next] if self.next < len(self.turn) else -1
-        if load >= 0 and self.waiting[load]:
-            load = -1
+        load = self._load()
         grouped = bool(self.order) and body.loads[self.order[-1]]
         if grouped or self.limit - self.count >= self.strategy.group + reserve:
             if load >= 0 and self._affordable(load, reserve):
@@ -226,13 +247,12 @@ class _SingleRun(_Greedy):
 
     def _other(self) -> int:
         """The best of the rest, -1 where there is none."""
-        body, line, best, found = self.body, self.line, (_UNBOUNDED, 0, 0, 0), -1
+        parts_of, line, growth, depth = self.body.parts, self.line, self.growth, self.depth
+        best, found = (_UNBOUNDED, 0, 0, 0), -1
         for at in self.ready:
-            if body.ordered[at]:
-                continue
-            parts = body.parts[at]
+            parts = parts_of[at]
             wait = line.wait(parts[0]) if parts else 0
-            key = (wait, -self.depth[at], min(self.growth[at], 0), at)
+            key = (wait, -depth[at], min(growth[at], 0), at)
             if key < best and self._affordable(at, self.strategy.reserve):
                 best, found = key, at
         return found
@@ -256,8 +276,9 @@ class _DualRun(_Greedy):
         ]
 
     def _ready(self, at: int) -> None:
-        self.ready.append(at)
-        self._expect(at)
+        if not self.body.ordered[at]:
+            self.ready.append(at)
+            self._expect(at)
 
     def _expect(self, at: int) -> None:
         parts = self.body.parts[at]
@@ -270,14 +291,14 @@ class _DualRun(_Greedy):
                 self._expect(waiting)
 
     def _choose(self) -> int:
-        body, line, best, found = self.body, self.line, (_UNBOUNDED, 0, 0), -1
-        load = self.turn[self.next] if self.next < len(self.turn) else -1
-        for at in self.ready:
-            if body.ordered[at] and at != load:
-                continue
-            parts = body.parts[at]
+        line, reserve, best, found = self.line, self.strategy.reserve, (_UNBOUNDED, 0, 0), -1
+        load = self._load()
+        if load >= 0:
+            self._expect(load)
+        for at in self.ready if load < 0 else (load, *self.ready):
+            parts = self.body.parts[at]
             wait = line.wait_from(self.earliest[at], parts[0]) if parts else 0
             key = (wait, self.rank_of[at], at)
-            if key < best and self._affordable(at, self.strategy.reserve):
+            if key < best and self._affordable(at, reserve):
                 best, found = key, at
         return found if found >= 0 else self.first
