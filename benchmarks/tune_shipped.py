@@ -3,7 +3,7 @@
 In: the folder of the real networks, and a folder for all trials, where an interrupted run goes on.
 Out: src/utvm/records/<target>.jsonl. One command, from the repository:
 
-    python -m benchmarks.tune_shipped ../shared/models build/tuning --trials 200
+    python -m benchmarks.tune_shipped ../shared/models build/tuning --trials 24
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ import argparse
 import shutil
 from pathlib import Path
 
+from utvm.driver.load import import_model, load_model
 from utvm.driver.options import SHIPPED_RECORDS
 from utvm.schedule.records import read_records, record_line
+from utvm.target.target import load_target
 from utvm.tune.distil import distil
+from utvm.tune.tasks import find_tasks
 from utvm.tune.tuner import TuneRequest, tune
 
 TARGETS = ("cortex-m4", "cortex-m7")
@@ -23,6 +26,7 @@ NETWORKS = (
     "mlperf_vww96_int8",
     "mlperf_kws_int8",
     "mlperf_ad01_int8",
+    "tflm_person_detect",
 )
 CIFAR = Path(__file__).parents[1] / "examples" / "cifar10_cnn"
 
@@ -31,7 +35,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", type=Path, help="the folder of the real networks")
     parser.add_argument("work", type=Path, help="where all trials are kept")
-    parser.add_argument("--trials", type=int, default=200, help="per network and target")
+    parser.add_argument(
+        "--trials", type=int, default=24, help="per network and target, for each kind of kernel"
+    )
     parser.add_argument("--targets", nargs="+", default=TARGETS)
     parser.add_argument("--params", type=Path, help="constants of the CIFAR-10 network")
     arguments = parser.parse_args()
@@ -44,19 +50,18 @@ def main() -> None:
 
 def _models(folder: Path, params: Path | None) -> list[tuple[Path, Path | None]]:
     found: list[tuple[Path, Path | None]] = [(folder / n / "model.tflite", None) for n in NETWORKS]
-    return [*found, (CIFAR / "cifar10_cnn.graph", params)] if params else found
+    cifar = [(CIFAR / "cifar10_cnn.graph", params)] if params else []
+    return [*found[:1], *cifar, *found[1:]]
 
 
 def _tune(model: Path, params: Path | None, target: str, work: Path, trials: int) -> None:
     name = model.parent.name
     records = work / f"{target}-{name}.jsonl"
-    report = tune(
-        TuneRequest(model, target, records, params, trials=trials, objective="balanced"),
-    )
-    before = sum((state.untuned or 0) * state.task.calls for state in report.states)
-    after = sum((state.best or 0) * state.task.calls for state in report.states)
+    tasks = find_tasks(import_model(load_model(model, params)), load_target(target))
+    report = tune(TuneRequest(model, target, records, params, trials=trials * len(tasks)))
     rate = report.new_trials / report.seconds if report.seconds else 0.0
-    print(f"{target} {name}: {before:,} -> {after:,} cycles, {report.done} trials, {rate:.1f}/s")
+    figures = f"{report.untuned or 0:,} -> {report.tuned or 0:,} cycles"
+    print(f"{target} {name}: {figures}, {report.done} trials, {rate:.1f}/s", flush=True)
     if report.interrupted:
         raise SystemExit(130)
 
