@@ -1,0 +1,40 @@
+"""Generated code and runtime of the MLPerf Tiny networks stay small enough for small flash.
+
+In: the networks where ../shared is there, compiled and linked with the default toolchain; nothing
+runs. Code is what the ELF file holds beside constants: kernels, micro functions, runtime, startup.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utvm.driver.build import build_model
+from utvm.driver.load import load_model
+from utvm.driver.options import resolve_options, with_schedules
+
+KIB = 1024
+MOST_CODE = {"size": 16 * KIB, "balanced": 32 * KIB}
+NETWORKS = ("ad01", "kws", "resnet8", "vww96")
+MOST_CONSTANTS = 1.1
+"""Times the model's own parameters, at ``size``."""
+WORDS = ("kws",)
+"""Networks with few parameters, of which depthwise layers keep theirs as words."""
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])
+@pytest.mark.parametrize("objective", MOST_CODE)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_code_stays_small(
+    name: str, objective: str, target: str, shared_models: Path, tmp_path: Path
+) -> None:
+    model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
+    options = with_schedules(resolve_options(target), objective, portable_c=False)
+    build = build_model(model, options, tmp_path)
+    assert build.memory is not None
+    flash = build.memory.flash
+    assert flash.code < MOST_CODE[objective]
+    if objective == "size" and name not in WORDS:
+        parameters = sum(data.nbytes for data in build.compiled.imported.constants.values())
+        assert flash.constants <= MOST_CONSTANTS * parameters
