@@ -62,8 +62,14 @@ BYTES = Buffer("b", DType.INT8, (64, 64), "input")
 ROW, COL = Var("i"), Var("j")
 
 
-def built(model: Model, target: str, folder: Path, portable_c: bool = False) -> tuple[Build, Run]:
-    options = replace(resolve_options(target), portable_c=portable_c)
+def built(
+    model: Model,
+    target: str,
+    folder: Path,
+    portable_c: bool = False,
+    objective: str = "balanced",
+) -> tuple[Build, Run]:
+    options = replace(resolve_options(target), portable_c=portable_c, objective=objective)
     build = build_model(model, options, folder)
     return build, run_build(build, random_inputs(build.inputs))
 
@@ -99,6 +105,19 @@ def test_the_mlperf_networks_are_forecast(
 ) -> None:
     model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
     check(*built(model, target, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("target", "portable_c"), [("cortex-m4", False), ("cortex-m7", False), ("cortex-m4", True)]
+)
+@pytest.mark.parametrize("name", ["ad01", "kws", "vww96"])
+def test_micro_functions_that_layers_share_are_forecast(
+    name: str, target: str, portable_c: bool, shared_models: Path, tmp_path: Path
+) -> None:
+    """Turns of their inner loops, strides and blocks are scalars."""
+    model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
+    check(*built(model, target, tmp_path, portable_c, objective="size"))
 
 
 @pytest.mark.slow

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.compiled import run_graphs
 from tests.schedule.test_conv_blocks import expect_equal
 from utvm.ir.dtype import DType
-from utvm.ir.graph import TensorType
+from utvm.ir.graph import Graph, TensorType
 from utvm.ir.loop import Module
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs
@@ -86,8 +87,11 @@ class Network:
         return self.b.constant(self.data.integers(low, high, shape, dtype=dtype))
 
     def module(self) -> Module:
+        return lower(fuse_ops(self.graph(), find_op), find_op)
+
+    def graph(self) -> Graph:
         self.b.output(self.value)
-        return lower(fuse_ops(self.b.build(), find_op), find_op)
+        return self.b.build()
 
 
 def scheduled(module: Module, knobs: ConvSchedule | DepthwiseSchedule) -> Scheduled:
@@ -242,3 +246,31 @@ def test_blocks_of_filters_leave_few_functions() -> None:
     assert widths(10, 8) == ((10, 2),)
     assert widths(1001, 8) == ((1000, 8), (1, 1))
     assert widths(66, 8) == ((64, 8), (2, 2))
+
+
+def some_network(seed: int) -> Network:
+    """Layers of all kinds that share."""
+    rng = random.Random(seed)
+    shape = (1, rng.randint(5, 9), rng.choice([5, 6, 12]), rng.choice([4, 8]))
+    network = Network(seed, shape)
+    for _ in range(3):
+        same = {"padding": (1, 1, 1, 1), "input_zero_point": rng.randint(-9, 9)}
+        network.depthwise(**same).conv(rng.choice([8, 12, 20, 22]))
+    return network.conv(rng.choice([8, 16]), (2, 3), padding=(0, 1, 1, 0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])
+def test_assembled_networks_equal_the_reference(target: str) -> None:
+    cases, expected = [], []
+    for seed in range(8):
+        graph = some_network(seed).graph()
+        data = np.random.default_rng(seed).integers(-128, 128, graph.values["x"].type.shape)
+        known = {"x": data.astype(np.int8), **graph.constants}
+        for node in graph.nodes:
+            inputs = tuple(known[name] for name in node.inputs)
+            (known[node.outputs[0]],) = find_op(node.op).reference(inputs, node.attrs)
+        cases.append((graph, [known["x"]]))
+        expected.append(known[graph.outputs[0]])
+    for (found,), wanted in zip(run_graphs(cases, target, objective="size"), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
