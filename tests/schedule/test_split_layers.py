@@ -90,6 +90,29 @@ def test_parts_keep_the_meaning(seed: int) -> None:
     expect_equal(module, scheduled, seed)
 
 
+@pytest.mark.parametrize(
+    ("image", "weights", "attrs"),
+    [
+        # A padded row is as long as the image.
+        ((1, 4, 4, 6), (6, 1, 5, 2), Conv2dAttrs(dilation=(1, 3), padding=(0, 0, 6, 6))),
+        # One column of results: one phase, and the kernel keeps its name.
+        ((1, 3, 5, 2), (3, 1, 3, 2), Conv2dAttrs(dilation=(1, 2))),
+    ],
+)
+def test_corners_keep_the_meaning(
+    image: tuple[int, ...], weights: tuple[int, ...], attrs: Conv2dAttrs
+) -> None:
+    data = np.random.default_rng(5)
+    b = GraphBuilder("net", find_op)
+    x = b.input("x", TensorType(image, DType.INT8))
+    weight = b.constant(data.integers(-128, 128, weights, dtype=np.int8))
+    b.output(b.emit("conv2d", [x, weight], attrs))
+    module = lower(fuse_ops(b.build(), find_op), find_op)
+    scheduled = schedule_split(module.functions[0], module.constants, ConvSchedule())
+    assert scheduled is not None and scheduled.function.name == module.functions[0].name
+    expect_equal(module, scheduled, 5)
+
+
 def test_groups_share_micro_functions() -> None:
     rng = random.Random(5)
     module = layer(rng, "conv2d", 3)

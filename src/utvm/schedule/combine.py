@@ -27,7 +27,8 @@ def at_phase(body: tuple[Stmt, ...], phase: int, phases: int, name: str = "x") -
 def combined(function: Function, parts: Sequence[Scheduled]) -> Scheduled:
     """All parts, in order, as the schedule of ``function``."""
     if len(parts) == 1:
-        return parts[0]
+        (part,) = parts
+        return replace(part, function=replace(part.function, name=function.name))
     workspace = _largest([b for part in parts for b in part.function.workspace])
     micros: dict[Function, Function] = {}
     constants: dict[str, Array] = {}

@@ -92,7 +92,8 @@ def _whole(
     groups, share = loops.get("g", 1), loops.get("c", 1)
     kh, kw, depth = loops.get("ky", 1), loops.get("kx", 1), channels // groups
     line, form = pixel.buffer.shape[-1], flat_form(pixel.buffer, pixel.indices)
-    merged = pixel.buffer.shape[0] == 1 and line == n * height * width * channels and n * height > 1
+    # Rows that are padded are never one row of all pixels, however long they are.
+    merged = pixel.buffer.name == name and line == n * height * width * channels and n * height > 1
     if form is None or left % channels or groups * depth != channels:
         return None
     row, row_dilation = form.coefficient("y") // line, form.coefficient("ky") // line
