@@ -30,6 +30,7 @@ from utvm.ir.loop import (
     Var,
 )
 from utvm.ir.rewrite import simplify_body
+from utvm.schedule.pool_average import SUM, LinearAverage, linear_average
 from utvm.schedule.pool_window import WORD, Pool
 
 I32 = DType.INT32
@@ -262,6 +263,9 @@ class PoolBlock:
 
     def _finished(self, sums: list[Expr]) -> list[Expr]:
         """The four results behind their sums: channels 0 and 2 are in the first word."""
+        average = self._average()
+        if average is not None:
+            return [self._linear(average, sums[lane % 2], lane // 2) for lane in range(WORD)]
         results: list[Expr] = []
         for lane in range(WORD):
             word = sums[lane % 2]
@@ -269,6 +273,21 @@ class PoolBlock:
             total: Expr = Cast(I32, Cast(narrow, word if lane < 2 else word >> 16))
             results.append(self.pool.finished(self._let(total), *self.at))
         return results
+
+    def _average(self) -> LinearAverage | None:
+        """The division as a multiply-accumulate."""
+        count, dtype = self.rows * self.columns, self.pool.source.dtype
+        value = self.pool.finished(SUM, *self.at)
+        bounds = count * int(dtype.minimum), count * int(dtype.maximum)
+        return linear_average(value, count, *bounds)
+
+    def _linear(self, average: LinearAverage, word: Expr, half: int) -> Expr:
+        """The result of the sum in one half of a word."""
+        name = "smlatb" if half else "smlabb"
+        total = Call(name, (word, Imm(average.factor), Imm(average.addend)), I32)
+        limited = Binary("max", Binary("min", total >> average.shift, Imm(average.high)),
+                         Imm(average.low))  # fmt: skip
+        return Cast(self.pool.function.outputs[0].dtype, limited)
 
 
 def _four(byte: int) -> int:
