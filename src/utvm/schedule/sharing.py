@@ -28,8 +28,8 @@ BALANCED_PART = 0.03
 """Of a network's products: so many are in kernels that ``balanced`` shares micro functions of."""
 MOST_FILLED = 256
 """Bytes of zeros that a kernel's weights may have: less than the code of a block."""
-BALANCED_CODE = 0.5
-"""And only where that leaves so much of their code."""
+SIZE_CODE, BALANCED_CODE = 0.75, 0.5
+"""Kernels share where that leaves less than so much of their code."""
 LOOP_CODE, CALL_CODE = 3, 8
 """Statements that a loop, and the scalars of a shared micro function's calls, count for."""
 
@@ -53,7 +53,7 @@ def shared_schedules(
     groups: dict[Function, list[str]] = {}
     for name, scheduled in found.items():
         groups.setdefault(_nameless(scheduled.micros[0]), []).append(name)
-    worth = 1.0 if objective == "size" else BALANCED_CODE
+    worth = SIZE_CODE if objective == "size" else BALANCED_CODE
     result: dict[str, Scheduled] = {}
     for names in groups.values():
         code = _code([found[name] for name in names]) + CALL_CODE * len(names)
