@@ -18,8 +18,10 @@ def spread_few(dtype: DType, apart: int, channels: int, count: int, size: int) -
     """``count`` pixels, ``apart`` elements from each other, to planes of ``size`` elements."""
     source = Buffer("x", dtype, ((count - 1) * apart + channels,), "input")
     planes = Buffer("planes", I16, ((channels - 1) * size + count,), "output")
-    pair: list[Stmt] = []
-    for first in range(0, channels, 2):
+    neighbours = dtype.bits == 8 and apart == channels == 1
+    step = 4 if neighbours else 2
+    pair: list[Stmt] = _four(source, planes) if neighbours else []
+    for first in range(0, 0 if neighbours else channels, 2):
         both = dtype is I16 and first + 1 < channels
         words: list[Var] = []
         for p in range(2):
@@ -33,12 +35,12 @@ def spread_few(dtype: DType, apart: int, channels: int, count: int, size: int) -
         elif first + 1 < channels:
             pair += _single(source, planes, apart, first + 1, size)
     body: tuple[Stmt, ...] = (
-        For(_PIXEL, Imm(0), Imm(count - count % 2), tuple(pair), 2, parallel=True),
+        For(_PIXEL, Imm(0), Imm(count - count % step), tuple(pair), step, parallel=True),
     )
-    for channel in range(channels if count % 2 else 0):
-        at = count - 1
-        last = _halfword(Load(source, (Imm(at * apart + channel),)))
-        body += (Store(planes, (Imm(at + channel * size),), last),)
+    for at in range(count - count % step, count):
+        for channel in range(channels):
+            last = _halfword(Load(source, (Imm(at * apart + channel),)))
+            body += (Store(planes, (Imm(at + channel * size),), last),)
     return Function(
         f"spread_{dtype.value}_{channels}_{apart}_{count}",
         (source,),
@@ -46,6 +48,19 @@ def spread_few(dtype: DType, apart: int, channels: int, count: int, size: int) -
         simplify_body(body),
         comment=(f"{channels} channels of {count} pixels, each to its own plane.",),
     )
+
+
+def _four(source: Buffer, planes: Buffer) -> list[Stmt]:
+    """Four neighbouring bytes."""
+    expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
+    word, even, odd = Var("word"), Var("even"), Var("odd")
+    return [
+        Let(word, Load(source, (_PIXEL,), 4)),
+        Let(even, Call(expand, (word,), DType.INT32)),
+        Let(odd, Call(f"{expand}_ror8", (word,), DType.INT32)),
+        _store(planes, 0, "pkhbt", [even, odd]),
+        _store(planes, 2, "pkhtb", [odd, even]),
+    ]
 
 
 def _single(source: Buffer, planes: Buffer, apart: int, channel: int, size: int) -> list[Stmt]:
