@@ -14,7 +14,7 @@ from pathlib import Path
 
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import SHIPPED_RECORDS
-from utvm.schedule.records import read_records, record_line
+from utvm.schedule.records import Config, read_records, record_line
 from utvm.target.target import load_target
 from utvm.tune.distil import distil
 from utvm.tune.tasks import find_tasks
@@ -43,9 +43,10 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     for target in arguments.targets:
+        defaults: dict[str, list[Config]] = {}
         for model, params in _models(arguments.models, arguments.params):
-            _tune(model, params, target, arguments.work, arguments.trials)
-        _write(arguments.work, target)
+            defaults |= _tune(model, params, target, arguments.work, arguments.trials)
+        _write(arguments.work, target, defaults)
 
 
 def _models(folder: Path, params: Path | None) -> list[tuple[Path, Path | None]]:
@@ -54,7 +55,10 @@ def _models(folder: Path, params: Path | None) -> list[tuple[Path, Path | None]]
     return [*found[:1], *cifar, *found[1:]]
 
 
-def _tune(model: Path, params: Path | None, target: str, work: Path, trials: int) -> None:
+def _tune(
+    model: Path, params: Path | None, target: str, work: Path, trials: int
+) -> dict[str, list[Config]]:
+    """Tunes a network; the default configs of its workloads."""
     name = model.parent.name
     records = work / f"{target}-{name}.jsonl"
     tasks = find_tasks(import_model(load_model(model, params)), load_target(target))
@@ -64,11 +68,13 @@ def _tune(model: Path, params: Path | None, target: str, work: Path, trials: int
     print(f"{target} {name}: {figures}, {report.done} trials, {rate:.1f}/s", flush=True)
     if report.interrupted:
         raise SystemExit(130)
+    spaces = {state.task.workload.key: state.known.space for state in report.states}
+    return {key: [space.configs[at] for at in space.defaults] for key, space in spaces.items()}
 
 
-def _write(work: Path, target: str) -> None:
+def _write(work: Path, target: str, defaults: dict[str, list[Config]]) -> None:
     paths = sorted(work.glob(f"{target}-*.jsonl"))
-    kept = distil(record for path in paths for record in read_records(path).records)
+    kept = distil((r for path in paths for r in read_records(path).records), defaults)
     SHIPPED_RECORDS.mkdir(exist_ok=True)
     text = "".join(record_line(record) + "\n" for record in kept)
     scratch = work / f"{target}.jsonl"

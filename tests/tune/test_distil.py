@@ -33,3 +33,21 @@ def test_only_what_can_be_chosen_is_kept() -> None:
     assert {(record.trial, record.seconds) for record in kept} == {(0, 0.0)}
     assert distil(kept) == kept
     assert distil([]) == []
+
+
+def test_what_is_nearly_as_fast_with_much_less_code_is_kept() -> None:
+    records = [
+        _record("fast", 100_000, 10_000, 400),
+        _record("short", 101_000, 5_000, 400),
+        _record("shorter", 110_000, 3_000, 400),
+    ]
+    names = [str(dict(record.config)["template"]) for record in distil(records)]
+    assert names[:2] == ["fast", "short"]
+    assert names[2:] == ["shorter"]  # what ``size`` would choose
+
+
+def test_defaults_are_kept_so_that_no_estimate_competes() -> None:
+    records = [_record("fast", 100, 900, 400), _record("default", 120, 800, 400)]
+    defaults = {"w": [config_of({"template": "default"}), config_of({"template": "unknown"})]}
+    assert [r.cycles for r in distil(records)] == [100]
+    assert [r.cycles for r in distil(records, defaults)] == [100, 120]

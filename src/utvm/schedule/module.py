@@ -17,7 +17,7 @@ from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.options import Option, kernel_options, measured_options
-from utvm.schedule.records import NO_RECORDS, Records, size_score
+from utvm.schedule.records import NO_RECORDS, Records, balanced_score, size_score
 from utvm.schedule.sharing import shared_schedules
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.workload import workload_of
@@ -43,7 +43,9 @@ def schedule_module(
     ``parameter_bytes`` is the size of the model's own constants; default: those of the module.
     """
     constants: dict[str, Array] = dict(module.constants)
-    options = [_candidates(f, module.constants, target, records) for f in module.functions]
+    options = [
+        _candidates(f, module.constants, target, records, objective) for f in module.functions
+    ]
     if parameter_bytes is None:
         parameter_bytes = sum(data.nbytes for data in constants.values())
     fixed = sum(
@@ -98,15 +100,25 @@ def with_functions(
 
 
 def _candidates(
-    function: Function, constants: Mapping[str, Array], target: Target, records: Records
+    function: Function,
+    constants: Mapping[str, Array],
+    target: Target,
+    records: Records,
+    objective: str,
 ) -> list[Option]:
     """What to choose from: the default options, or what the records know."""
     options = kernel_options(function, constants, target)
     if options and records.by_workload:
         known = records.of(workload_of(function).key)
         if known:
-            return measured_options(options, known)
+            measured = measured_options(options, known)
+            return list(map(_with_code, measured)) if objective == "balanced" else measured
     return [option for option in options if option.default]
+
+
+def _with_code(option: Option) -> Option:
+    """The option with code counted as cycles, where it has been measured."""
+    return replace(option, cycles=balanced_score(option.cycles, option.code_bytes))
 
 
 def _built(option: Option | None, others: Sequence[Option]) -> Scheduled | None:
@@ -125,7 +137,8 @@ def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Op
     """One option per kernel; None where there is none.
 
     ``balanced`` begins with the smallest ones and takes what saves most cycles per byte, as long as
-    it fits. That is the greedy answer to a knapsack problem, and close to the best one.
+    it fits. That is the greedy answer to a knapsack problem, and close to the best one. Code that
+    has been measured counts as cycles there.
     """
     if objective == "cycles":
         return [min(o, key=lambda one: one.cycles) if o else None for o in options]

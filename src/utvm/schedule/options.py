@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import fields as fields_of
+from functools import cache, partial
 from itertools import product
 from typing import Any, TypeVar
 
@@ -272,9 +273,17 @@ def default_config(template: str, schedule: object) -> Config:
 
 def _schedule_of(default: S, config: Config) -> S:
     """The schedule that a config pins."""
-    fields: dict[str, Any] = {n: v for n, v in config if n != "template"}
-    booleans = {n for n, v in asdict(default).items() if isinstance(v, bool)}  # type: ignore[call-overload]
-    return type(default)(**{n: bool(v) if n in booleans else v for n, v in fields.items()})
+    kind: type = type(default)
+    booleans = _booleans(kind)
+    fields: dict[str, Any] = {n: bool(v) if n in booleans else v for n, v in config}
+    del fields["template"]
+    return type(default)(**fields)
+
+
+@cache
+def _booleans(kind: type) -> frozenset[str]:
+    """The fields of a schedule that are true or false."""
+    return frozenset(field.name for field in fields_of(kind) if field.type in (bool, "bool"))
 
 
 def _direct_options(

@@ -71,7 +71,7 @@ def _scale(least: float, most: float) -> tuple[float, float, float]:
     rough = max(most - least, most / 20, 1) / _TICKS
     power = 10.0 ** floor(log10(rough))
     step = next(n * power for n in (1, 2, 5, 10) if n * power >= rough)
-    return max(floor(least / step) - 1, 0) * step, ceil(most / step) * step, step
+    return floor(max(least / step - 0.3, 0)) * step, ceil(most / step) * step, step
 
 
 def _cycles_axis(low: float, high: float, step: float, y: Place) -> Iterator[str]:
