@@ -25,7 +25,7 @@ from utvm.target.target import Target
 
 OBJECTIVES = ("balanced", "cycles", "size")
 BALANCED_BYTES = 1.5
-SMALL = 1.02
+SMALL = 1.08
 """Constants of so many times the fewest are few, too."""
 SHARING = ("direct", "depthwise")
 """Templates whose kernels may share micro functions instead."""
@@ -164,13 +164,15 @@ def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Op
 
 
 def _smallest(options: Sequence[Option]) -> Option:
-    """Of those with the fewest constants, the fastest; where code has been measured, half the
-    code is worth 1.4 times the cycles."""
+    """Of those with the fewest constants, the fastest. Where code has been measured, half of it is
+    worth 1.4 times the cycles, up to those that the default takes."""
     least = min(option.bytes for option in options)
     small = [option for option in options if option.bytes <= SMALL * least]
-    if all(option.measured for option in small):
-        return min(small, key=lambda one: size_score(int(one.cycles), one.code_bytes))
-    return min(small, key=lambda one: (one.bytes, one.cycles))
+    first = min(small, key=lambda one: (not one.default, one.cycles))
+    if not all(option.measured for option in small):
+        return min(small, key=lambda one: (one.bytes, one.cycles))
+    allowed = [o for o in small if o.cycles <= first.cycles or not first.default]
+    return min(allowed, key=lambda one: size_score(int(one.cycles), one.code_bytes))
 
 
 class _Micros:
