@@ -55,7 +55,7 @@ def _peers(measured: Measured, peers: dict[str, Any], target: str, path: Path) -
         axis.invert_yaxis()
         axis.margins(x=0.1)
         axis.set_title(f"{name}, {target}: million cycles", fontsize=9, loc="left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _roofline(measured: Measured, peers: dict[str, Any], path: Path) -> None:
@@ -76,7 +76,7 @@ def _roofline(measured: Measured, peers: dict[str, Any], path: Path) -> None:
         title = "cycles per MAC, balanced; red: what the multiplier allows"
         axis.set_title(title, fontsize=9, loc="left")
         axis.legend(fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _group(
@@ -111,7 +111,7 @@ def _layers(measured: Measured, path: Path) -> None:
         title = f"{name}: cycles per MAC by kernel, objective cycles; red: SMLAD"
         axis.set_title(title, fontsize=9, loc="left")
         axis.legend(fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _conv2d(measured: Measured, peers: dict[str, Any], path: Path) -> None:
@@ -143,7 +143,7 @@ def _conv2d(measured: Measured, peers: dict[str, Any], path: Path) -> None:
         axis.set_xticks(range(len(CONVOLUTIONS)), list(CONVOLUTIONS.values()), fontsize=8)
         axis.set_title(f"cycles per MAC, {target}", fontsize=9, loc="left")
         axis.legend(fontsize=7)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _per_mac(m: Measurement | None) -> float:
@@ -169,7 +169,8 @@ def _figure(rows: int, width: float, height: float, ratios: Sequence[int] | None
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """As SVG, the same bytes for the same figure."""
     from matplotlib import rc_context
 
     with rc_context({"svg.hashsalt": "utvm", "svg.fonttype": "none"}):
