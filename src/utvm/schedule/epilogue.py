@@ -46,7 +46,7 @@ from utvm.schedule.weighted_sum import Array, flat_form
 
 FEWEST_LITERALS = 2
 """So many long literals go into the stream; one alone may stay in a register."""
-MOST_NUMBERS = 4
+MOST_NUMBERS = 8
 """An epilogue with more literals keeps all of them: each one shared is a word on the stack."""
 
 

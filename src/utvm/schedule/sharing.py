@@ -3,9 +3,9 @@
 In: unscheduled kernels, the schedules that they would have alone, and what to save. Out: other
 schedules for some of them, by micro functions that they share. Those cost a tenth to a quarter of a
 kernel's cycles and save code where several kernels invoke the same, or one would need several. So
-``size`` takes them where they are less code, ``balanced`` where they are half, and only for kernels
-that have few of the network's products, ``cycles`` nowhere. Winograd's algorithm stays: it saves
-more cycles than these cost.
+``size`` takes them where they are less code, ``balanced`` where they are much less, and only for
+kernels that have few of the network's products, ``cycles`` nowhere. Winograd's algorithm stays: it
+saves more cycles than these cost.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BALANCED_PART = 0.03
 """Of a network's products: so many are in kernels that ``balanced`` shares micro functions of."""
 MOST_FILLED = 256
 """Bytes of zeros that a kernel's weights may have: less than the code of a block."""
-SIZE_CODE, BALANCED_CODE = 0.75, 0.5
+SIZE_CODE, BALANCED_CODE = 0.75, 0.4
 """Kernels share where that leaves less than so much of their code."""
 LOOP_CODE, CALL_CODE = 3, 8
 """Statements that a loop, and the scalars of a shared micro function's calls, count for."""
