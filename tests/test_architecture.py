@@ -33,7 +33,7 @@ FLOORS = {
     "artifact": 1,
     "support": 0,
 }
-DATA_FOLDERS = {"crt", "boards"}
+DATA_FOLDERS = {"crt", "boards", "records"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 MODULES = [path for path in SOURCES if path.name != "__init__.py"]
 MAX_FILE_LINES = 800
