@@ -4,6 +4,8 @@ In: the folder of the real networks, and a folder for all trials, where an inter
 Out: src/utvm/records/<target>.jsonl. One command, from the repository:
 
     python -m benchmarks.tune_shipped ../shared/models build/tuning --trials 24
+
+With ``--again`` only what was shipped is measured, as the compiler is now.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ def main() -> None:
     parser.add_argument(
         "--trials", type=int, default=24, help="per network and target, for each kind of kernel"
     )
+    parser.add_argument("--again", action="store_true", help="only what was shipped before")
     parser.add_argument("--targets", nargs="+", default=TARGETS)
     parser.add_argument("--params", type=Path, help="constants of the CIFAR-10 network")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     for target in arguments.targets:
         defaults: dict[str, list[Config]] = {}
+        only = _shipped(target) if arguments.again else None
         for model, params in _models(arguments.models, arguments.params):
-            defaults |= _tune(model, params, target, arguments.work, arguments.trials)
+            defaults |= _tune(model, params, target, arguments.work, arguments.trials, only)
         _write(arguments.work, target, defaults)
 
 
@@ -55,14 +59,28 @@ def _models(folder: Path, params: Path | None) -> list[tuple[Path, Path | None]]
     return [*found[:1], *cifar, *found[1:]]
 
 
+def _shipped(target: str) -> dict[str, list[Config]]:
+    """The configs of the records that are there, by workload."""
+    found: dict[str, list[Config]] = {}
+    for record in read_records(SHIPPED_RECORDS / f"{target}.jsonl").records:
+        found.setdefault(record.workload, []).append(record.config)
+    return found
+
+
 def _tune(
-    model: Path, params: Path | None, target: str, work: Path, trials: int
+    model: Path,
+    params: Path | None,
+    target: str,
+    work: Path,
+    trials: int,
+    only: dict[str, list[Config]] | None,
 ) -> dict[str, list[Config]]:
     """Tunes a network; the default configs of its workloads."""
     name = model.parent.name
     records = work / f"{target}-{name}.jsonl"
     tasks = find_tasks(import_model(load_model(model, params)), load_target(target))
-    report = tune(TuneRequest(model, target, records, params, trials=trials * len(tasks)))
+    count = trials * len(tasks)
+    report = tune(TuneRequest(model, target, records, params, trials=count, only=only))
     rate = report.new_trials / report.seconds if report.seconds else 0.0
     figures = f"{report.untuned or 0:,} -> {report.tuned or 0:,} cycles"
     print(f"{target} {name}: {figures}, {report.done} trials, {rate:.1f}/s", flush=True)

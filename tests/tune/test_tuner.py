@@ -128,6 +128,16 @@ def test_size_tries_only_schedules_with_few_constants(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fake")
+def test_only_what_is_named_is_tried(tmp_path: Path) -> None:
+    task = network_tasks(tmp_path)[0]
+    wanted = list(task.options(load_target(TARGET)))[-3:]
+    unknown = config_of({"template": "magic"})
+    report = tune(_request(tmp_path, trials=99, only={task.workload.key: [*wanted, unknown]}))
+    assert report.exhausted and report.done == 3
+    assert {config for _, config in _keys(tmp_path / "r.jsonl")} == set(wanted)
+
+
+@pytest.mark.usefixtures("fake")
 def test_an_interrupt_ends_it_cleanly(tmp_path: Path) -> None:
     def interrupt(update: tuner.Update) -> None:
         if update.new_trials == 6:

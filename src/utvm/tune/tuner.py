@@ -8,7 +8,7 @@ Tasks are chosen by what they can gain: cycles times calls, less the more trials
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -42,7 +42,8 @@ _SILENCE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class TuneRequest:
-    """What to tune, with what, and how. ``trials`` are those of the file together, old and new."""
+    """What to tune, with what, and how. ``trials`` are those of the file together, old and new;
+    ``only`` names the configs that may be tried, by workload, where not all are."""
 
     model: Path
     target: str
@@ -57,6 +58,7 @@ class TuneRequest:
     seed: int = 0
     run_seconds: float = 10.0
     silence_seconds: float = _SILENCE_SECONDS
+    only: Mapping[str, Collection[Config]] | None = None
 
 
 @dataclass(eq=False)
@@ -189,6 +191,9 @@ def _states(tasks: Sequence[Task], target: Target, request: TuneRequest) -> list
         macs = task.module.functions[0].macs
         space = make_space(list(options.values()), knobs, macs)
         pool = space.small if request.objective == "size" else frozenset(range(len(space)))
+        if request.only is not None:
+            wanted = request.only.get(task.workload.key, ())
+            pool &= {space.index[config] for config in wanted if config in space.index}
         states.append(TaskState(task, options, Known(space, pool), {}))
     return states
 
