@@ -37,8 +37,8 @@ modelled at zero wait states ([emulator.md](design/emulator.md)); both are per i
 median over the first four rows of the network's test data, and the same on every machine. Memory is
 read from the linked program; stack is the deepest use measured. *Exact* says that integer outputs
 equal the expected ones bit for bit, and float outputs within 1e-5. MACs are those that kernels do:
-what constant channels would cost is not among them. [Random layers](benchmarks_sweep.md) have a
-page of their own.
+what constant channels would cost is not among them. [Random layers](benchmarks_sweep.md)
+and [tuning](benchmarks_tuning.md) have pages of their own.
 """
 
 
