@@ -16,6 +16,7 @@ from utvm.ir.loop import Function, Invoke, Module, Stmt
 from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
+from utvm.schedule.knapsack import fewest_cycles
 from utvm.schedule.options import Option, kernel_options, measured_options
 from utvm.schedule.records import NO_RECORDS, Records, balanced_score, size_score
 from utvm.schedule.sharing import shared_schedules
@@ -43,8 +44,10 @@ def schedule_module(
     ``parameter_bytes`` is the size of the model's own constants; default: those of the module.
     """
     constants: dict[str, Array] = dict(module.constants)
+    spaces = [kernel_options(f, module.constants, target) for f in module.functions]
     options = [
-        _candidates(f, module.constants, target, records, objective) for f in module.functions
+        _candidates(function, space, records, objective)
+        for function, space in zip(module.functions, spaces, strict=True)
     ]
     if parameter_bytes is None:
         parameter_bytes = sum(data.nbytes for data in constants.values())
@@ -53,14 +56,14 @@ def schedule_module(
         for function, others in zip(module.functions, options, strict=True)
         for buffer in (() if others else function.constants)
     )
-    chosen = _choose(options, objective, int(BALANCED_BYTES * parameter_bytes) - fixed)
-    found = list(map(_built, chosen, options))
-    alone = {
-        function.name: scheduled
-        for function, scheduled, option in zip(module.functions, found, chosen, strict=True)
-        if scheduled is not None and option is not None and _template(option) in SHARING
-    }
-    shared = shared_schedules(module.functions, alone, module.constants, target, objective)
+    budget = int(BALANCED_BYTES * parameter_bytes) - fixed
+    found = list(map(_built, _choose(options, objective, budget), options))
+    shared: dict[str, Scheduled] = {}
+    if objective != "cycles":
+        # What is shared does not depend on records: those know kernels alone, and no others.
+        defaults = [[option for option in space if option.default] for space in spaces]
+        alone = _alone(module.functions, _choose(defaults, objective, budget))
+        shared = shared_schedules(module.functions, alone, module.constants, target, objective)
     micros = _Micros()
     functions: list[Function] = []
     for function, made in zip(module.functions, found, strict=True):
@@ -69,6 +72,17 @@ def schedule_module(
         functions.append(micros.added(scheduled))
         constants |= scheduled.constants or {}
     return with_functions(module, functions, micros.functions, constants)
+
+
+def _alone(functions: Sequence[Function], chosen: Sequence[Option | None]) -> dict[str, Scheduled]:
+    """The schedules of the kernels that may share micro functions instead, by their names."""
+    found: dict[str, Scheduled] = {}
+    for function, option in zip(functions, chosen, strict=True):
+        if option is not None and _template(option) in SHARING:
+            scheduled = option.build()
+            if scheduled is not None:
+                found[function.name] = scheduled
+    return found
 
 
 def _template(option: Option) -> str:
@@ -100,20 +114,15 @@ def with_functions(
 
 
 def _candidates(
-    function: Function,
-    constants: Mapping[str, Array],
-    target: Target,
-    records: Records,
-    objective: str,
+    function: Function, space: Sequence[Option], records: Records, objective: str
 ) -> list[Option]:
     """What to choose from: the default options, or what the records know."""
-    options = kernel_options(function, constants, target)
-    if options and records.by_workload:
+    if space and records.by_workload:
         known = records.of(workload_of(function).key)
         if known:
-            measured = measured_options(options, known)
+            measured = measured_options(space, known)
             return list(map(_with_code, measured)) if objective == "balanced" else measured
-    return [option for option in options if option.default]
+    return [option for option in space if option.default]
 
 
 def _with_code(option: Option) -> Option:
@@ -134,33 +143,13 @@ def _built(option: Option | None, others: Sequence[Option]) -> Scheduled | None:
 
 
 def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Option | None]:
-    """One option per kernel; None where there is none.
-
-    ``balanced`` begins with the smallest ones and takes what saves most cycles per byte, as long as
-    it fits. That is the greedy answer to a knapsack problem, and close to the best one. Code that
-    has been measured counts as cycles there.
-    """
+    """One option per kernel; None where there is none. ``balanced`` takes the fewest cycles that
+    its budget of constants allows; code that has been measured counts as cycles there."""
     if objective == "cycles":
         return [min(o, key=lambda one: one.cycles) if o else None for o in options]
     if objective == "size":
         return [_smallest(o) if o else None for o in options]
-    chosen = [min(o, key=lambda one: (one.bytes, one.cycles)) if o else None for o in options]
-    left = budget - sum(one.bytes for one in chosen if one is not None)
-    while True:
-        best: tuple[float, int, Option] | None = None
-        for i, (others, now) in enumerate(zip(options, chosen, strict=True)):
-            for other in others:
-                assert now is not None
-                saved, more = now.cycles - other.cycles, other.bytes - now.bytes
-                if saved > 0 and more <= left and (best is None or saved / max(more, 1) > best[0]):
-                    best = (saved / max(more, 1), i, other)
-        if best is None:
-            return chosen
-        _, i, option = best
-        now = chosen[i]
-        assert now is not None
-        left -= option.bytes - now.bytes
-        chosen[i] = option
+    return fewest_cycles(options, budget)
 
 
 def _smallest(options: Sequence[Option]) -> Option:
