@@ -93,8 +93,8 @@ def _command(program: str, image: ElfImage, board: Board) -> list[str]:
 @contextmanager
 def halted_qemu(
     image: ElfImage, board: Board, target: Target, folder: Path, console: IO[bytes] | None
-) -> Iterator[Path]:
-    """``image`` before its first instruction; yields the socket where the GDB stub listens.
+) -> Iterator[Child]:
+    """``image`` before its first instruction; its GDB stub listens at ``gdb.sock`` in ``folder``.
 
     Semihosting works in ``folder``. What the program says goes to ``console``, or to where our own
     output goes. QEMU ends with the block.
@@ -123,7 +123,7 @@ def halted_qemu(
             try:
                 listener.close()
                 release()
-                yield path
+                yield process
             finally:
                 end_child(process)
 

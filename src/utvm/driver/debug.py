@@ -22,7 +22,7 @@ from typing import IO
 import numpy as np
 
 from utvm.codegen.c_module import kernel_symbol
-from utvm.device.child import end_child, start_child
+from utvm.device.child import Child, end_child, start_child
 from utvm.device.crt import CRT
 from utvm.device.elf import ElfImage
 from utvm.device.qemu import find_qemu, halted_qemu
@@ -43,6 +43,9 @@ CONSOLE = "console.txt"
 BATCH_SECONDS = 120.0
 # At its end gdb would let the program run on. (It may trip over what "kill" makes of QEMU.)
 _END = ("if $_isvoid($_exitcode)", "disconnect", "end")
+# A program that ends takes QEMU along, sometimes before gdb has said thanks for the news.
+_LOST = "Remote communication error"
+_EXITED = "[Inferior 1 (process 1) exited normally]\n"
 _DISCARDED = "*(.debug_*)"  # what the linker scripts throw away
 _NO_ORPHANS = "--orphan-handling=error"
 
@@ -211,11 +214,12 @@ def run_batch(
     file.write_text("\n".join([*script, *_END, ""]), encoding="utf-8")
     console = plan.folder / CONSOLE
     command = [*plan.gdb_command("-nx", "-batch"), "-x", str(file)]
-    with console.open("wb") as said, _qemu(plan, said), interrupts_held() as release:
+    with console.open("wb") as said, _qemu(plan, said) as qemu, interrupts_held() as release:
         child = start_child(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         try:
             release()
             text = child.communicate(timeout=timeout_seconds)[0].decode("utf-8", "replace")
+            lost = _LOST in text and _has_ended(qemu)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(
                 f"gdb did not end within {timeout_seconds:g} s",
@@ -224,13 +228,23 @@ def run_batch(
             ) from error
         finally:
             end_child(child)
-    if child.returncode != 0:
+    if lost:
+        text += _EXITED
+    elif child.returncode != 0:
         raise DeviceError(
             f"gdb ended with status {child.returncode}",
             where=plan.build.options.board.name,
             found=printable(_telling_line(text), 200),
         )
     return DebugOutput(text, console.read_text("utf-8", "replace"))
+
+
+def _has_ended(qemu: Child) -> bool:
+    """Whether the program came to its end, and QEMU with it."""
+    try:
+        return qemu.wait(timeout=2) == 0
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _telling_line(text: str) -> str:
@@ -243,11 +257,11 @@ def _telling_line(text: str) -> str:
 
 
 @contextmanager
-def _qemu(plan: DebugPlan, console: IO[bytes] | None) -> Iterator[None]:
+def _qemu(plan: DebugPlan, console: IO[bytes] | None) -> Iterator[Child]:
     options = plan.build.options
     target = load_target(options.board.target)
-    with halted_qemu(plan.image, options.board, target, plan.folder, console):
-        yield
+    with halted_qemu(plan.image, options.board, target, plan.folder, console) as qemu:
+        yield qemu
 
 
 @contextmanager
