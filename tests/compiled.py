@@ -59,12 +59,12 @@ def measure_models(
     results, compiled, cycles = _run_graphs(cases, target, "zig", objective)
     kernels = {function.name: symbol for symbol, function in compiled.operator_symbols.items()}
     macs_of = {function.name: function.macs for function in compiled.module.functions}
-    sums = [[0, 0] for _ in models]
+    macs, spent = [0] * len(models), [0] * len(models)
     for call in compiled.module.calls:
         number = int(call.outputs[0].rpartition("_g")[2].partition("_")[0])
-        sums[number][0] += macs_of[call.function]
-        sums[number][1] += cycles.get(kernels[call.function], 0)
-    return [(outputs, *own) for outputs, own in zip(results, sums, strict=True)]  # type: ignore
+        macs[number] += macs_of[call.function]
+        spent[number] += cycles.get(kernels[call.function], 0)
+    return list(zip(results, macs, spent, strict=True))
 
 
 def run_graphs(

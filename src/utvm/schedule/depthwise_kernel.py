@@ -129,8 +129,9 @@ def stream_bytes(w: DepthwiseSum, wide: bool) -> int:
     total = 0
     for part in column_phases(w):
         biases = np.zeros(w.filters, np.int32)
-        builder = DepthwiseBuilder(part, _strips(part, DepthwiseSchedule())[1], 2, biases, {})
-        total += 4 * w.filters * w.window[0] * replace(builder, wide=wide).row_words
+        layout = _strips(part, DepthwiseSchedule())[1]
+        builder = DepthwiseBuilder(part, layout, 2, biases, {}, wide=wide)
+        total += 4 * w.filters * w.window[0] * builder.row_words
     return total
 
 

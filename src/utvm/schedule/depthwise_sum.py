@@ -11,16 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Alloc, Buffer, Expr, Function, Load, Stmt, Store
+from utvm.ir.loop import Buffer, Expr, Function, Load, Stmt
 from utvm.ir.rewrite import Linear
-from utvm.schedule.primitives import writes
 from utvm.schedule.weighted_sum import (
     PIXELS,
     Array,
+    Summation,
     flat_form,
-    peel,
     product_of,
-    read_stage,
+    read_summation,
 )
 
 
@@ -73,46 +72,30 @@ def read_depthwise(function: Function, constants: Mapping[str, Array]) -> Depthw
     """The geometry of a kernel, or None."""
     if function.op != "depthwise_conv2d":
         return None
-    stage = [s for s in function.body if writes((s,), "rows")]
-    rest = [s for s in function.body if s not in stage]
-    if len(rest) != 1 or len(stage) > 1:
-        return None
-    outer, body = peel(rest[0], parallel=True)
-    if len(body) < 4 or not isinstance(body[0], Alloc) or not isinstance(body[1], Store):
-        return None
-    acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
-    inner, update = peel(body[2], parallel=False)
-    product = product_of(update, acc)
+    read = read_summation(function)
+    product = None if read is None else product_of(read.update, read.acc)
     known = {"n", "y", "x", "c", "m", "ky", "kx"}
-    if (
-        product is None
-        or {*outer, *inner} - known
-        or any(writes(epilogue, name) for name in (acc.name, "rows"))
-    ):
+    if read is None or product is None or set(read.loops) - known:
         return None
     pixel, weight = product
     data = constants.get(weight.buffer.name)
     narrow = weight.buffer.dtype in (DType.INT8, DType.INT16)
     if data is None or pixel.buffer.dtype not in PIXELS or not narrow:
         return None
-    padding = read_stage(stage[0]) if stage else (pixel.buffer.name, (0, 0), 0)
-    if padding is None:
-        return None
-    return _geometry(
-        function, {**outer, **inner}, pixel, weight, data, padding, (initial, acc, tuple(epilogue))
-    )
+    padding = read.padding(pixel)
+    return None if padding is None else _geometry(function, read, pixel, weight, data, padding)
 
 
 def _geometry(
     function: Function,
-    loops: Mapping[str, int],
+    read: Summation,
     pixel: Load,
     weight: Load,
     data: Array,
     padding: tuple[str, tuple[int, int], int],
-    parts: tuple[Expr, Buffer, tuple[Stmt, ...]],
 ) -> DepthwiseSum | None:
     """The numbers behind the two loads; None where an index has other terms than these."""
+    loops = read.loops
     name, (above, left), value = padding
     source = next(b for b in function.inputs if b.name == name)
     n, height, width, channels = source.shape
@@ -132,7 +115,6 @@ def _geometry(
         terms = tuple(sorted((k, c) for k, c in wanted.items() if k in loops and c))
         if flat_form(load.buffer, load.indices) != Linear(0, terms):
             return None
-    bias, acc, epilogue = parts
     found = DepthwiseSum(
         function,
         source,
@@ -144,9 +126,9 @@ def _geometry(
         row_dilation=dilation or 1,
         origin=(above, left // channels),
         padding=value,
-        bias=bias,
-        acc=acc,
-        epilogue=epilogue,
+        bias=read.bias,
+        acc=read.acc,
+        epilogue=read.epilogue,
         column_dilation=column_dilation,
     )
     return _turned(found) if found.image[2] == kw == found.columns == 1 and left == 0 else found

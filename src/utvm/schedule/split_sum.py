@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Alloc, Buffer, Expr, Function, Imm, Load, Stmt, Store, Var
+from utvm.ir.loop import Buffer, Expr, Function, Imm, Load, Stmt, Var
 from utvm.ir.rewrite import Linear, map_body, simplify_body, substitute
 from utvm.schedule.combine import at_phase
-from utvm.schedule.primitives import writes
 from utvm.schedule.weighted_sum import (
     PIXELS,
     Array,
@@ -27,8 +26,7 @@ from utvm.schedule.weighted_sum import (
     known_bias,
     less_zero_point,
     offset_product_of,
-    peel,
-    read_stage,
+    read_summation,
 )
 
 MOST_PARTS = 32
@@ -50,30 +48,22 @@ def read_split_sum(function: Function, constants: Mapping[str, Array]) -> SplitS
     """The parts of a kernel, or None."""
     if function.op != "conv2d":
         return None
-    stage = [s for s in function.body if writes((s,), "rows")]
-    rest = [s for s in function.body if s not in stage]
-    if len(rest) != 1 or len(stage) > 1:
+    read = read_summation(function)
+    product = None if read is None else offset_product_of(read.update, read.acc)
+    if read is None or product is None:
         return None
-    outer, body = peel(rest[0], parallel=True)
-    if len(body) < 4 or not isinstance(body[0], Alloc) or not isinstance(body[1], Store):
-        return None
-    acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
-    inner, update = peel(body[2], parallel=False)
-    product = offset_product_of(update, acc)
-    if product is None or {*outer, *inner} - _LOOPS or not {"g", "kx"} & {*outer, *inner}:
+    if set(read.loops) - _LOOPS or not {"g", "kx"} & set(read.loops):
         return None
     pixel, weight, zero = product
     data = less_zero_point(constants.get(weight.buffer.name), zero)
-    padding = read_stage(stage[0]) if stage else (pixel.buffer.name, (0, 0), 0)
+    padding = read.padding(pixel)
     if data is None or padding is None or pixel.buffer.dtype not in PIXELS:
         return None
-    if any(writes(epilogue, name) for name in (acc.name, "rows")):
-        return None
-    whole = _whole(function, {**outer, **inner}, pixel, weight, data, padding)
+    whole = _whole(function, read.loops, pixel, weight, data, padding)
     if whole is None:
         return None
-    whole = replace(whole, bias=initial, acc=acc, epilogue=tuple(epilogue))
-    return _Splitter(whole, outer.get("g", 1), constants).split()
+    whole = replace(whole, bias=read.bias, acc=read.acc, epilogue=read.epilogue)
+    return _Splitter(whole, read.outer.get("g", 1), constants).split()
 
 
 def _whole(

@@ -100,10 +100,31 @@ class WeightedSum:
         return top > 0 or left > 0 or last_row >= height or last_column - left >= width
 
 
-def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> WeightedSum | None:
-    """The geometry of a kernel, or None."""
-    if function.op not in ("conv2d", "dense"):
-        return None
+@dataclass(frozen=True)
+class Summation:
+    """A kernel that adds products to ``acc``, which begins with ``bias``: its loops outside and
+    inside of the accumulator by name, what the innermost does, the statements behind the sum, and
+    the copy that pads rows before it all, if there is one."""
+
+    stage: Stmt | None
+    outer: dict[str, int]
+    inner: dict[str, int]
+    bias: Expr
+    acc: Buffer
+    update: tuple[Stmt, ...]
+    epilogue: tuple[Stmt, ...]
+
+    @property
+    def loops(self) -> dict[str, int]:
+        return {**self.outer, **self.inner}
+
+    def padding(self, pixel: Load) -> tuple[str, tuple[int, int], int] | None:
+        """What is padded, elements above and to the left, the value; None where it is unknown."""
+        return read_stage(self.stage) if self.stage else (pixel.buffer.name, (0, 0), 0)
+
+
+def read_summation(function: Function) -> Summation | None:
+    """The parts of such a kernel, or None."""
     stage = [s for s in function.body if writes((s,), "rows")]
     rest = [s for s in function.body if s not in stage]
     if len(rest) != 1 or len(stage) > 1:
@@ -111,20 +132,29 @@ def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> Wei
     outer, body = peel(rest[0], parallel=True)
     if len(body) < 4 or not isinstance(body[0], Alloc) or not isinstance(body[1], Store):
         return None
-    acc, initial, epilogue = body[0].buffer, body[1].value, body[3:]
-    inner, update = peel(body[2], parallel=False)
-    product = offset_product_of(update, acc)
-    if product is None or {*outer, *inner} - {"n", "y", "x", "c", "ky", "r"}:
-        return None
+    acc, bias, epilogue = body[0].buffer, body[1].value, tuple(body[3:])
     if any(writes(epilogue, name) for name in (acc.name, "rows")):
+        return None
+    inner, update = peel(body[2], parallel=False)
+    return Summation(stage[0] if stage else None, outer, inner, bias, acc, update, epilogue)
+
+
+def read_weighted_sum(function: Function, constants: Mapping[str, Array]) -> WeightedSum | None:
+    """The geometry of a kernel, or None."""
+    if function.op not in ("conv2d", "dense"):
+        return None
+    read = read_summation(function)
+    if read is None:
+        return None
+    product = offset_product_of(read.update, read.acc)
+    if product is None or set(read.loops) - {"n", "y", "x", "c", "ky", "r"}:
         return None
     pixel, weight, zero = product
     data = less_zero_point(constants.get(weight.buffer.name), zero)
     if data is None or pixel.buffer.dtype not in PIXELS:
         return None
-    parts = _Parts(initial, acc, tuple(epilogue))
-    reader = _Reader(function, outer, inner, pixel, weight, data, parts)
-    return reader.dense() if function.op == "dense" else reader.conv(stage)
+    reader = _Reader(function, read, pixel, weight, data)
+    return reader.dense() if function.op == "dense" else reader.conv()
 
 
 def peel(stmt: Stmt, parallel: bool) -> tuple[dict[str, int], tuple[Stmt, ...]]:
@@ -193,31 +223,20 @@ def flat_form(buffer: Buffer, indices: tuple[Expr, ...]) -> Linear | None:
     return linear(offset)
 
 
-@dataclass(frozen=True)
-class _Parts:
-    """What stands around the sum."""
-
-    bias: Expr
-    acc: Buffer
-    epilogue: tuple[Stmt, ...]
-
-
 @dataclass(frozen=True, eq=False)
 class _Reader:
-    """Loops outside and inside of the accumulator, the two loads and the weights."""
+    """The kernel's parts, the two loads and the weights."""
 
     function: Function
-    outer: dict[str, int]
-    inner: dict[str, int]
+    read: Summation
     pixel: Load
     weight: Load
     data: Array
-    parts: _Parts
 
     def dense(self) -> WeightedSum | None:
         """Rows of a matrix are the pixels of one image row."""
-        batch, depth = self.outer.get("n", 1), self.inner.get("r", 1)
-        filters = self.outer.get("c", 1)
+        batch, depth = self.read.outer.get("n", 1), self.read.inner.get("r", 1)
+        filters = self.read.outer.get("c", 1)
         if not self._forms_are({"n": depth, "r": 1}, {"c": depth, "r": 1}):
             return None
         return WeightedSum(
@@ -231,25 +250,25 @@ class _Reader:
             row_dilation=1,
             origin=(0, 0),
             padding=0,
-            bias=self.parts.bias,
-            acc=self.parts.acc,
-            epilogue=self.parts.epilogue,
+            bias=self.read.bias,
+            acc=self.read.acc,
+            epilogue=self.read.epilogue,
             variables={"x": "n", "c": "c"},
         )
 
-    def conv(self, stage: list[Stmt]) -> WeightedSum | None:
+    def conv(self) -> WeightedSum | None:
         """Rows and columns of the image; one row of all pixels where 1x1 windows allow it."""
-        padding = read_stage(stage[0]) if stage else (self.pixel.buffer.name, (0, 0), 0)
+        padding = self.read.padding(self.pixel)
         if padding is None:
             return None
         name, offsets, value = padding
         source = self._input(name)
         n, height, width, depth = source.shape
-        span, kh = self.inner.get("r", 1), self.inner.get("ky", 1)
+        span, kh = self.read.inner.get("r", 1), self.read.inner.get("ky", 1)
         if span % depth or offsets[1] % depth:
             return None
         kw, line = span // depth, self.pixel.buffer.shape[-1]
-        merged = not stage and line == n * height * width * depth and n * height > 1
+        merged = not self.read.stage and line == n * height * width * depth and n * height > 1
         form = flat_form(self.pixel.buffer, self.pixel.indices)
         if form is None:
             return None
@@ -264,22 +283,22 @@ class _Reader:
         per_filter = kh * span
         if not self._forms_are(pixels | taps, {"c": per_filter, "ky": span, "r": 1}):
             return None
-        filters = self.outer.get("c", 1)
+        filters = self.read.outer.get("c", 1)
         n, height, width = (1, 1, n * height * width) if merged else (n, height, width)
         return WeightedSum(
             self.function,
             source,
             (n, height, width, depth),
             self.data.reshape(filters, kh, kw, depth),
-            rows=self.outer.get("y", 1),
-            columns=self.outer.get("x", 1),
+            rows=self.read.outer.get("y", 1),
+            columns=self.read.outer.get("x", 1),
             strides=(row or 1, column or 1),
             row_dilation=dilation or 1,
             origin=(offsets[0], offsets[1] // depth),
             padding=value,
-            bias=self.parts.bias,
-            acc=self.parts.acc,
-            epilogue=self.parts.epilogue,
+            bias=self.read.bias,
+            acc=self.read.acc,
+            epilogue=self.read.epilogue,
             variables={name: name for name in ("n", "y", "x", "c")},
         )
 
@@ -288,7 +307,7 @@ class _Reader:
 
     def _forms_are(self, pixel: dict[str, int], weight: dict[str, int]) -> bool:
         """Whether both loads are linear with exactly these coefficients and no constant."""
-        loops = {**self.outer, **self.inner}
+        loops = self.read.loops
         for load, wanted in ((self.pixel, pixel), (self.weight, weight)):
             terms = {k: c for k, c in wanted.items() if k in loops and c}
             if flat_form(load.buffer, load.indices) != Linear(0, tuple(sorted(terms.items()))):
