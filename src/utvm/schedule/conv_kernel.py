@@ -16,8 +16,8 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
 from utvm.ir.rewrite import simplify_body, substitute_expr
-from utvm.schedule.blank import blanks_of
 from utvm.schedule.conv_block import Block, BlockBuilder
+from utvm.schedule.fill import fills_of
 from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row, has_expand
 from utvm.schedule.panel_kernel import PanelKernel, has_panels
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
@@ -105,7 +105,7 @@ class ConvKernel:
         body = (loop(y, w.rows, *row),)
         body = (loop(n, w.image[0], *fill_once(w, layout), *body),)
         whole = simplify_body(body)
-        return self.scheduled(whole, layout, blocks, (*micros, *blanks_of(whole)))
+        return self.scheduled(whole, layout, blocks, (*micros, *fills_of(whole)))
 
     def blocks(self, layout: WindowLayout, pixels: int) -> list[Part] | None:
         """Blocks that cover all filters: whole ones, then those that are left; for the pixels of a

@@ -35,12 +35,12 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
-from utvm.schedule.blank import blank, blanks_of
 from utvm.schedule.combine import at_phase, combined
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
 from utvm.schedule.depthwise_spread import spread_few
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.fill import blank, fills_of
 from utvm.schedule.weighted_sum import Array, known_bias
 
 I16 = DType.INT16
@@ -188,7 +188,7 @@ class _Kernel:
         return Buffer("planes", I16, (channels * self.layout.elements,), "workspace")
 
     def micros(self) -> tuple[Function, ...]:
-        return (self.micro, *self._spreads(), *blanks_of(self.body()))
+        return (self.micro, *self._spreads(), *fills_of(self.body()))
 
     def function(self) -> Function:
         tables = {o.buffer.name for o in self.builder.epilogue.operands.values()}

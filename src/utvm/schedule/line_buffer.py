@@ -29,7 +29,7 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
-from utvm.schedule.blank import blank
+from utvm.schedule.fill import blank
 from utvm.schedule.weighted_sum import WeightedSum
 from utvm.schedule.window_layout import WindowLayout
 

@@ -29,8 +29,8 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body, substitute_expr
-from utvm.schedule.blank import blank, blanks_of, copy
 from utvm.schedule.conv_block import Block
+from utvm.schedule.fill import blank, copy, fills_of
 from utvm.schedule.line_buffer import buffer_of
 from utvm.schedule.panel_block import PanelBuilder, panel_micro
 from utvm.schedule.weighted_sum import Array, WeightedSum
@@ -135,7 +135,7 @@ class PanelKernel:
             body = (blank(buffer_of(self.layout), Imm(0), 0, 1, self.layout.elements), *body)
         body = simplify_body(body)
         streams = {part.name: part.stream for part in parts}
-        micros = (*(part.micro for part in parts), self.filler, *blanks_of(body))
+        micros = (*(part.micro for part in parts), self.filler, *fills_of(body))
         return self.function(body, parts), micros, streams
 
     @property

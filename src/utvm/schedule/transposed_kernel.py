@@ -15,8 +15,8 @@ import numpy as np
 
 from utvm.ir.loop import Binary, Buffer, Function, If, Imm, Invoke, Pointer, Stmt, Var, loop
 from utvm.ir.rewrite import simplify_body
-from utvm.schedule.blank import blanks_of
 from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Part, Scheduled
+from utvm.schedule.fill import fills_of
 from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row, has_expand
 from utvm.schedule.transposed_sum import read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum
@@ -135,7 +135,7 @@ class _Maker:
                 constants=tuple(declared.values()),
                 workspace=tuple(dict.fromkeys(map(buffer_of, layouts))),
             ),
-            (*micros, *dict.fromkeys(expands), *blanks_of(body)),
+            (*micros, *dict.fromkeys(expands), *fills_of(body)),
             constants,
         )
 

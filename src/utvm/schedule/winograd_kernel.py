@@ -31,8 +31,8 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
-from utvm.schedule.blank import blank, blanks_of, copy
 from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.fill import blank, copy, fills_of
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
 from utvm.schedule.winograd_algorithm import EVERYWHERE
 from utvm.schedule.winograd_block import (
@@ -227,7 +227,7 @@ class _Kernel:
             *expand,
             *(part.micro for part in self.parts),
         )
-        return Scheduled(function, (*micros, *blanks_of(body)), data)
+        return Scheduled(function, (*micros, *fills_of(body)), data)
 
     def _tiles(self, stream: Buffer, strip: Expr, first: Expr, count: int) -> tuple[Stmt, ...]:
         """``count`` tiles of a strip from tile ``first`` on."""

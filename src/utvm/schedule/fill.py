@@ -1,6 +1,6 @@
 """Padding, and copies of pixels: micro functions that all kernels share.
 
-In: a place in a buffer of int8, uint8 or int16 and what to write. Out: a call; ``blanks_of`` gives
+In: a place in a buffer of int8, uint8 or int16 and what to write. Out: a call; ``fills_of`` gives
 the micro functions of the calls in a body. Sizes are arguments, so that a network has few of them,
 and C compilers have no loops to think about.
 """
@@ -43,7 +43,7 @@ def blank(buffer: Buffer, at: Expr, value: int, count: int, size: int, pitch: in
         np.full(lanes, value, buffer.dtype.numpy).tobytes(), "little", signed=True
     )
     scalars = (Imm(count), Imm(size // lanes // unroll), Imm(pitch), Imm(word))
-    return Invoke(_micro(buffer.dtype, unroll).name, (Pointer(buffer, at),), scalars)
+    return Invoke(_blank_micro(buffer.dtype, unroll).name, (Pointer(buffer, at),), scalars)
 
 
 def copy(source: Pointer, buffer: Buffer, at: Expr, size: int) -> Invoke:
@@ -54,16 +54,16 @@ def copy(source: Pointer, buffer: Buffer, at: Expr, size: int) -> Invoke:
     return Invoke(micro.name, (source, Pointer(buffer, at)), (Imm(words // unroll),))
 
 
-def blanks_of(body: Sequence[Stmt]) -> tuple[Function, ...]:
-    """The micro functions of all calls of ``blank`` in a body."""
+def fills_of(body: Sequence[Stmt]) -> tuple[Function, ...]:
+    """The micro functions of all calls of ``blank`` and ``copy`` in a body."""
     called = {stmt.function for stmt in statements(tuple(body)) if isinstance(stmt, Invoke)}
-    makers = (_micro, _copy_micro)
+    makers = (_blank_micro, _copy_micro)
     micros = (make(t, unroll) for make in makers for t in _TYPES for unroll in _UNROLLED)
     return tuple(micro for micro in micros if micro.name in called)
 
 
 @cache
-def _micro(dtype: DType, unroll: int) -> Function:
+def _blank_micro(dtype: DType, unroll: int) -> Function:
     lanes = 32 // dtype.bits
     lines = Buffer("lines", dtype, (lanes * unroll,), "output")
     at = _PLACE * _PITCH + _TURN * (lanes * unroll)
