@@ -145,6 +145,13 @@ def test_mistakes_are_one_line(utvm: Utvm, digits: Path, options: list[str], mes
     assert (done.code, done.err) == (1, f"utvm: error: {message}\n")
 
 
+def test_a_mistake_is_told_though_qemu_goes_too(utvm: Utvm, digits: Path) -> None:
+    # gdb leaves with an error, kills the program, and may say as well that it lost QEMU.
+    commands = ["--command", r"echo Remote communication error\n", "--command", "nonsense"]
+    done = utvm("debug", digits, "--board", "mps2_an386", "--batch", *commands)
+    assert (done.code, done.err.count("Undefined command: _nonsense_")) == (1, 1)
+
+
 def test_commands_need_batch(utvm: Utvm, digits: Path) -> None:
     done = utvm("debug", digits, "--command", "info line")
     assert done.code == 2

@@ -46,12 +46,12 @@ def run(
 
 
 def processes(program: Path) -> list[int]:
-    """The processes whose command line names ``program``."""
+    """The QEMUs that run ``program``, once they have taken the place of what started them."""
     listed = subprocess.run(
         ["ps", "-ewwo", "pid,args"], capture_output=True, text=True, check=True
     ).stdout.splitlines()
-    lines = [line.split(None, 1) for line in listed if f"-kernel {program}" in line]
-    return [int(pid) for pid, _ in lines]
+    lines = [line.split() for line in listed if f"-kernel {program}" in line]
+    return [int(pid) for pid, name, *_ in lines if "qemu" in name]
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -219,7 +219,7 @@ def run_batch(
         try:
             release()
             text = child.communicate(timeout=timeout_seconds)[0].decode("utf-8", "replace")
-            lost = _LOST in text and _has_ended(qemu)
+            lost = _LOST in _telling_line(text) and _has_ended(qemu)
         except subprocess.TimeoutExpired as error:
             raise DeviceError(
                 f"gdb did not end within {timeout_seconds:g} s",
