@@ -56,7 +56,12 @@ MISTAKES: dict[str, tuple[tuple[str, ...], Files, str]] = {
     "folder": ((".",), NOTHING, "the model is a folder; expected a model file"),
     "unknown kind": (("m.bin",), text("m.bin", "hello"), "the kind of this model is not known"),
     "onnx": (("m.onnx",), text("m.onnx", "hello"), "convert the model to TFLite"),
-    "empty": (("m.tflite",), text("m.tflite", ""), "utvm: error: "),
+    "empty": (("m.tflite",), text("m.tflite", ""), "m.tflite: this is not a TFLite file; expected"),
+    "cut off": (
+        ("m.tflite",),
+        text("m.tflite", b"\x00\x00\x00\x7fTFL3"),
+        "m.tflite: root table: the file is truncated or damaged; expected",
+    ),
     "binary graph": (("m.graph",), text("m.graph", b"graph \xff"), "the graph is not UTF-8 text"),
     "broken graph": (("m.graph",), text("m.graph", "graph x("), "m.graph"),
     "params of tflite": (("MODEL", "--params", "f.npz"), NOTHING, "brings its own constants"),

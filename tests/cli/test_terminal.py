@@ -126,3 +126,14 @@ def test_interrupt_while_running(command: tuple[str, ...], digits: Path, tmp_pat
     assert errors.strip() == "utvm: interrupted"
     assert [path.name for path in keep.parent.iterdir()] == ["kept"]
     assert (keep / "model.elf").exists() and not (keep / "outputs.npz").exists()
+
+
+def test_interrupt_while_tuning(command: tuple[str, ...], digits: Path, tmp_path: Path) -> None:
+    records = tmp_path / "records.jsonl"
+    arguments = ["tune", str(digits), "--target", "cortex-m4", "--records", str(records)]
+    code, errors = interrupt_when(
+        records, [*command, *arguments, "--devices", "emulator"], tmp_path
+    )
+    assert code == 130
+    assert "Traceback" not in errors
+    assert records.read_bytes() == b"" or records.read_bytes().endswith(b"\n")

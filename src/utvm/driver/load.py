@@ -18,7 +18,7 @@ from utvm.importers.tflite import import_tflite
 from utvm.ir.graph import Graph
 from utvm.ir.parse_graph import parse_graph
 from utvm.op.registry import find_op
-from utvm.support.errors import InputError, ModelError
+from utvm.support.errors import InputError, ModelError, UtvmError
 from utvm.support.text import identifier, printable
 
 # The importer bounds the tensors of a model; this bounds what is read to begin with.
@@ -61,7 +61,12 @@ def load_model(path: Path, params: Path | None = None, name: str = "") -> Model:
 def import_model(model: Model) -> Graph:
     """The graph of a model, as its file gives it."""
     if model.kind == "tflite":
-        return import_tflite(model.data, name=model.name, find_op=find_op)
+        try:
+            return import_tflite(model.data, name=model.name, find_op=find_op)
+        except UtvmError as error:
+            # The importer knows bytes; which file they are of is known here.
+            error.where = ": ".join(filter(None, (model.path.name, error.where)))
+            raise
     try:
         text = model.data.decode("utf-8")
     except UnicodeDecodeError as error:
