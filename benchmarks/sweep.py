@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -58,6 +59,11 @@ class Prototype:
     m7: float
     winograd: bool = False
 
+    @property
+    def products(self) -> int:
+        """Of a result."""
+        return math.prod(self.window) * (1 if self.kind == "depthwise" else self.depth)
+
     def rate(self, target: str) -> float:
         return self.m4 if target == "cortex-m4" else self.m7
 
@@ -97,6 +103,41 @@ def ratio(layer: Layer, target: str) -> float | None:
     if prototype is None or target not in layer.cycles:
         return None
     return rate(layer, target) / prototype.rate(target)
+
+
+@dataclass(frozen=True)
+class Law:
+    """What a kernel of the prototypes' making takes for a result: so much for each product, and so
+    much whatever their number (bias, rescale, clamp, store, its share of loops)."""
+
+    per_product: float
+    per_result: float
+
+    def cycles(self, products: float) -> float:
+        return self.per_product * products + self.per_result
+
+
+@cache
+def law(kind: str, target: str) -> Law:
+    """The line through the direct prototypes of at least 16 channels, by least squares.
+
+    Depthwise there is one prototype: its results cost what those of convolutions do.
+    """
+    direct = [p for p in prototypes() if p.kind == "conv" and not p.winograd and p.depth >= 16]
+    cycles = [p.rate(target) * p.products for p in direct]
+    found = Law(*statistics.linear_regression([p.products for p in direct], cycles))
+    if kind != "depthwise":
+        return found
+    (single,) = (p for p in prototypes() if p.kind == kind)
+    return Law(single.rate(target) - found.per_result / single.products, found.per_result)
+
+
+def lawful_ratio(layer: Layer, target: str) -> float | None:
+    """Cycles per result over those of the law for as many products."""
+    if layer.kind == "pool" or target not in layer.cycles:
+        return None
+    expected = law(layer.kind, target).cycles(layer.taps)
+    return rate(layer, target) * layer.taps / expected
 
 
 def rate(layer: Layer, target: str) -> float:

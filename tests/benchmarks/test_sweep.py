@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report_sweep import write_page
-from benchmarks.sweep import Layer, nearest, ratio, read_folder, read_kept
+from benchmarks.sweep import (
+    Layer,
+    law,
+    lawful_ratio,
+    nearest,
+    prototypes,
+    ratio,
+    read_folder,
+    read_kept,
+)
 from tests.conftest import REPOSITORY
 
 LAYER = Layer(
@@ -43,6 +52,16 @@ def test_pools_have_no_prototype() -> None:
     assert ratio(replace(LAYER, kind="pool"), "cortex-m4") is None
 
 
+def test_the_law_goes_through_the_prototypes() -> None:
+    for prototype in prototypes():
+        if not prototype.winograd and prototype.depth != 3:
+            expected = law(prototype.kind, "cortex-m4").cycles(prototype.products)
+            assert expected == pytest.approx(prototype.m4 * prototype.products, rel=0.01)
+    assert lawful_ratio(replace(LAYER, kind="pool"), "cortex-m4") is None
+    # 144 products at a cycle each; the law says 153.2 cycles.
+    assert lawful_ratio(LAYER, "cortex-m4") == pytest.approx(144 / 153.2, rel=0.001)
+
+
 def test_what_is_wrong_is_counted_and_what_is_dear_has_a_reason() -> None:
     dear = replace(LAYER, cycles={"cortex-m4": 294_912}, wrong=("host",))
     page = write_page([LAYER, dear])
@@ -63,7 +82,7 @@ def test_reasons_of_what_is_dear() -> None:
     for reason in (
         "direct, held against Winograd's algorithm",
         "at most 5 filters",
-        "at most 8 products a result",
+        "few products, as dear as the prototypes' law says",
     ):
         assert f"| {reason} | 1 |" in page
 
