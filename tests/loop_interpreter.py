@@ -81,6 +81,7 @@ INTRINSICS: dict[str, Callable[..., int]] = {
     "requantize": _requantize,
     "requantize_right": lambda x, multiplier, shift: _requantize(x, multiplier, -shift),
     "mulhi": lambda a, b: a * b >> 32,
+    "mulhi_long": lambda x, high, low: (x * high + (x * low >> 32)) >> 32,
     "mulhi_rounding": lambda a, b: min((a * b + (1 << 30)) >> 31, (1 << 31) - 1),
     "clz": lambda x: 32 - (x & 0xFFFFFFFF).bit_length(),
     **MEANINGS,

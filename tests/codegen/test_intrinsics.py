@@ -169,6 +169,10 @@ CASES = {
     ),
     "requantize_double": Case(requantize_double, doubles()),
     "mulhi": Case(lambda a, b: (a * b >> 32).astype(np.int32), grid(VALUES, VALUES)),
+    "mulhi_long": Case(
+        lambda x, high, low: (x * high + (x * low >> 32)) >> 32,
+        grid(VALUES, MULTIPLIERS, VALUES),
+    ),
     "mulhi_rounding": Case(fixed_point.saturating_rounding_doubling_high_mul, grid(VALUES, VALUES)),
     "shift_right_rounding": Case(fixed_point.rounding_divide_by_pot, grid(VALUES, SHIFTS)),
     "shift_left_saturating": Case(

@@ -53,7 +53,8 @@ NameOf = Callable[[Buffer], str]
 
 
 LONG_PRODUCTS = frozenset(
-    f"utvm_{name}" for name in ("mulhi", "mulhi_rounding", "requantize", "requantize_right")
+    f"utvm_{name}"
+    for name in ("mulhi", "mulhi_long", "mulhi_rounding", "requantize", "requantize_right")
 )
 """Functions whose second operand is one factor of a 64-bit product; a literal there is hidden."""
 

@@ -22,6 +22,7 @@ INTRINSICS: Mapping[str, Mapping[str, float]] = {
     "requantize_wide": {"multiply_long": 2, "wide": 2, "wide_shift": 1, "alu": 4},
     "requantize_double": {"multiply_long": 2, "wide": 5, "wide_shift": 2, "alu": 14, "select": 4},
     "mulhi": {"multiply_high": 1},
+    "mulhi_long": {"multiply_high": 1, "multiply_long": 1, "alu": 1},
     "mulhi_rounding": {**_ROUNDED, "select": 1},
     "shift_right_rounding": {"alu": 6, "select": 1},
     "shift_left_saturating": {"multiply_long": 1, "wide": 2, "select": 2},

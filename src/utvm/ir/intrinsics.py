@@ -59,6 +59,12 @@ INTRINSICS = {
             "saturated",
         ),
         Intrinsic("mulhi", (I32, I32), I32, "ab / 2^32, rounded down"),
+        Intrinsic(
+            "mulhi_long",
+            (I32, I32, I32),
+            I32,
+            "x * (high + low / 2^32) / 2^32, either product rounded down; 0 <= high",
+        ),
         Intrinsic("mulhi_rounding", (I32, I32), I32, "saturating (2ab + 2^31) / 2^32"),
         Intrinsic(
             "shift_right_rounding", (I32, I32), I32, "x / 2^n, halves away from zero, 0 <= n <= 31"

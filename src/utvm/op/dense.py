@@ -35,6 +35,7 @@ from utvm.op.quantized import (
 from utvm.op.quantized_linear import Rescale, find_linear
 from utvm.op.ranges import Interval, Operands, sum_range
 from utvm.op.requantize_double import emit_double
+from utvm.op.requantize_long import emit_long
 
 
 @dataclass(frozen=True)
@@ -132,8 +133,11 @@ def _rescaled(b: GraphBuilder, node: Node, total: str, plain: PlainOperands) -> 
         p.qmax,
         out.dtype,
     )
-    linear = find_linear(rescale, _range(b, plain), by_sign=True)
-    return emit_double(b, total, rescale) if linear is None else linear.emit(b, total)
+    acc_range = _range(b, plain)
+    linear = find_linear(rescale, acc_range, by_sign=True)
+    if linear is not None:
+        return linear.emit(b, total)
+    return emit_long(b, total, rescale, acc_range) or emit_double(b, total, rescale)
 
 
 def _range(b: GraphBuilder, plain: PlainOperands) -> tuple[Int64Array, Int64Array]:

@@ -27,6 +27,7 @@ from utvm.op.ranges import Interval
 from utvm.op.requantize import RequantizeAttrs
 from utvm.op.requantize_double import RequantizeDoubleAttrs
 from utvm.op.requantize_linear import RequantizeLinearAttrs
+from utvm.op.requantize_long import RequantizeLongAttrs
 from utvm.op.sum_linear import SumLinearAttrs
 from utvm.passes.replace_nodes import replace_nodes
 from utvm.passes.value_ranges import node_range, value_ranges
@@ -85,7 +86,11 @@ def _bounds_of_type(graph: Graph, node: Node, op: Op, ranges: Ranges) -> Attrs:
             fits = dtype.is_integer and ranges[node.inputs[0]].fits(dtype)
             return replace(attrs, saturate=False) if fits else attrs
         case (
-            RequantizeAttrs() | RequantizeLinearAttrs() | RequantizeDoubleAttrs() | SumLinearAttrs()
+            RequantizeAttrs()
+            | RequantizeLinearAttrs()
+            | RequantizeLongAttrs()
+            | RequantizeDoubleAttrs()
+            | SumLinearAttrs()
         ):
             dtype = DType(attrs.dtype)
             free = replace(attrs, low=dtype.minimum, high=dtype.maximum)

@@ -45,7 +45,9 @@ SMALL = 10
 """Kernels of so many operations at most make ``MANY`` elements a turn, others ``FEW``."""
 MANY, FEW = 8, 4
 
-_CALLS = frozenset((*INSTRUCTIONS, "mulhi", "mulhi_rounding", "requantize_right", "clz"))
+_CALLS = frozenset(
+    (*INSTRUCTIONS, "mulhi", "mulhi_long", "mulhi_rounding", "requantize_right", "clz")
+)
 _NO_ACCUMULATOR = Buffer("no_accumulator", DType.INT32, (), "register")
 
 

@@ -78,6 +78,11 @@ PATTERNS: dict[str, tuple[Pattern, str]] = {
     "mulhi": (lambda a, b, c: call("mulhi", a, b), " smmul "),
     "smmla": (lambda a, b, c: call("mulhi", a, b) + small(c, 1), " smmla "),
     "smmla literal": (lambda a, b, c: call("mulhi", small(a, 1), Imm(MAX)) + 3, " smmla "),
+    "mulhi_long": (lambda a, b, c: call("mulhi_long", a, small(b, 1), c), " smlal "),
+    "mulhi_long and a literal": (
+        lambda a, b, c: call("mulhi_long", small(a, 1), small(b, 1), c) + (1 << 20),
+        ", asr #31",
+    ),
     "mulhi_rounding": (lambda a, b, c: call("mulhi_rounding", a, b), " qadd "),
     "mulhi_rounding literal": (
         lambda a, b, c: call("mulhi_rounding", a, Imm((1 << 30) - 1)),

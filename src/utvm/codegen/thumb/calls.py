@@ -69,9 +69,31 @@ def _requantize_right(values: Values, args: tuple[Expr, ...], dest: int | None) 
     return build.emit("asri", dest, one_more, imm=1)
 
 
+def mulhi_long(
+    values: Values, args: tuple[Expr, ...], addend: Expr | None, dest: int | None
+) -> int:
+    """The high word of the long product and ``addend``: the low word's part is the sum that SMLAL
+    adds to, with its sign as the high word."""
+    build = values.builder
+    build.require("dsp")
+    x, high, low = (values.value(arg) for arg in args)
+    last = build.emit("smmul", None, x, low)
+    if addend is None:
+        sign = build.emit("asri", None, last, imm=31)
+    else:
+        sign = build.emit("add", None, values.value(addend), last, shift=("asr", 31))
+    build.add(Inst("smlal", (last, sign), (x, high, last, sign)))
+    return sign if dest is None else build.emit("mov", dest, sign)
+
+
+def _mulhi_long(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
+    return mulhi_long(values, args, None, dest)
+
+
 CALLS: dict[str, Selection] = {
     **{name: _plain(name) for name in (*INSTRUCTIONS, "clz")},
     "mulhi": _plain("smmul"),
+    "mulhi_long": _mulhi_long,
     "mulhi_rounding": _mulhi_rounding,
     "requantize_right": _requantize_right,
 }

@@ -56,6 +56,7 @@ _BY_NAME = {
     **{f"smul{x}{y}": _multiply(f"smul{x}{y}") for x in "bt" for y in "bt"},
     "mul": _multiply("mul", "thumb2"),
     "smull": Op(MULTIPLY, "smull {d}, {e}, {a}, {b}", (_SOURCE, _SOURCE)),
+    "smlal": Op(MULTIPLY, "smlal {d}, {e}, {a}, {b}", (_SOURCE, _SOURCE, _ACC, _ACC)),
     **{name: _extend(name) for name in ("sxtb", "sxth", "uxtb", "uxth")},
     "ssat": Op(SATURATE, "ssat {d}, #{i}, {a}{s}", ("shifted",)),
     "usat": Op(SATURATE, "usat {d}, #{i}, {a}{s}", ("shifted",)),

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from utvm.codegen.thumb.accesses import Fetch
 from utvm.codegen.thumb.bounds import Bounds, bounds
 from utvm.codegen.thumb.builder import Builder, constant_inst
-from utvm.codegen.thumb.calls import CALLS
+from utvm.codegen.thumb.calls import CALLS, mulhi_long
 from utvm.codegen.thumb.isa import CONDITIONS, INVERSE, UNSIGNED_CONDITIONS, is_modified_immediate
 from utvm.codegen.thumb.machine import FLAGS, Inst, NotSelectableError
 from utvm.ir.dtype import DType
@@ -175,6 +175,8 @@ class Values:
                 case Call("mulhi", (x, y)) if op == "+" and dsp:
                     uses = self.value(x), self.value(y), self.value(acc)
                     return self.builder.emit("smmla", dest, *uses)
+                case Call("mulhi_long", args) if op == "+" and dsp:
+                    return mulhi_long(self, args, acc, dest)
                 case Binary("*", x, y) if not (_is_power(x) or _is_power(y)):
                     uses = self.value(x), self.value(y), self.value(acc)
                     return self.builder.emit("mla" if op == "+" else "mls", dest, *uses)

@@ -78,6 +78,12 @@ static inline int32_t utvm_mulhi(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b) >> 32);
 }
 
+/* The high word of x times a multiplier of two words: x * high and the high word of x * low.
+ * high >= 0. */
+static inline int32_t utvm_mulhi_long(int32_t x, int32_t high, int32_t low) {
+  return (int32_t)(((int64_t)x * high + utvm_mulhi(x, low)) >> 32);
+}
+
 /* The high word of 2ab, halves up; only INT32_MIN * INT32_MIN saturates. */
 static inline int32_t utvm_mulhi_rounding(int32_t a, int32_t b) {
   const int64_t high = ((int64_t)a * b + ((int64_t)1 << 30)) >> 31;
