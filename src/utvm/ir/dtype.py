@@ -23,6 +23,15 @@ _C_NAMES = {
 }
 
 
+def _range(name: str, bits: int) -> tuple[int, int]:
+    """Least and greatest value of an integer type."""
+    if name == "bool":
+        return 0, 1
+    if name.startswith("uint"):
+        return 0, (1 << bits) - 1
+    return -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+
+
 class DType(enum.Enum):
     """An element type. The value is its name in the text forms."""
 
@@ -36,45 +45,19 @@ class DType(enum.Enum):
     FLOAT32 = "float32"
     BOOL = "bool"
 
-    @property
-    def numpy(self) -> np.dtype[np.generic]:
-        return np.dtype(self.value)
-
-    @property
-    def c_name(self) -> str:
-        return _C_NAMES[self.value]
-
-    @property
-    def size_bytes(self) -> int:
-        return int(self.numpy.itemsize)
-
-    @property
-    def bits(self) -> int:
-        return 8 * self.size_bytes
-
-    @property
-    def is_float(self) -> bool:
-        return self is DType.FLOAT32
-
-    @property
-    def is_integer(self) -> bool:
-        return not self.is_float and self is not DType.BOOL
-
-    @property
-    def is_signed(self) -> bool:
-        return self.value.startswith("int") or self.is_float
-
-    @property
-    def minimum(self) -> int:
+    def __init__(self, name: str) -> None:
+        self.numpy: np.dtype[np.generic] = np.dtype(name)
+        self.c_name = _C_NAMES[name]
+        self.size_bytes = int(self.numpy.itemsize)
+        self.bits = 8 * self.size_bytes
+        self.is_float = name == "float32"
+        self.is_integer = name not in ("float32", "bool")
+        self.is_signed = name.startswith("int") or self.is_float
+        low, high = _range(name, self.bits)
+        self.minimum = low
         """The smallest value of an integer type."""
-        return -(1 << (self.bits - 1)) if self.is_signed else 0
-
-    @property
-    def maximum(self) -> int:
+        self.maximum = high
         """The largest value of an integer type (1 for bool)."""
-        if self is DType.BOOL:
-            return 1
-        return (1 << (self.bits - 1)) - 1 if self.is_signed else (1 << self.bits) - 1
 
 
 def dtype_of(array: np.ndarray) -> DType:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from operator import is_
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
@@ -42,19 +43,40 @@ FALSE = Imm(0, DType.BOOL)
 
 
 def map_expr(expr: Expr, change: ExprMap) -> Expr:
-    """``expr`` rebuilt bottom-up, every node passed through ``change``."""
+    """``expr`` rebuilt bottom-up, every node passed through ``change``.
+
+    A node whose parts stay what they are stays the same object.
+    """
     match expr:
-        case Load(indices=indices):
-            expr = replace(expr, indices=tuple(map_expr(i, change) for i in indices))
+        case Imm() | Var():
+            pass
         case Binary(op, a, b):
-            expr = Binary(op, map_expr(a, change), map_expr(b, change))
+            new_a, new_b = map_expr(a, change), map_expr(b, change)
+            if new_a is not a or new_b is not b:
+                expr = Binary(op, new_a, new_b)
+        case Load(buffer, indices, lanes):
+            mapped = tuple([map_expr(i, change) for i in indices])
+            if not _same(mapped, indices):
+                expr = Load(buffer, mapped, lanes)
         case Cast(dtype, value):
-            expr = Cast(dtype, map_expr(value, change))
+            new = map_expr(value, change)
+            if new is not value:
+                expr = Cast(dtype, new)
         case Select(condition, a, b):
-            expr = Select(map_expr(condition, change), map_expr(a, change), map_expr(b, change))
+            parts = (condition, a, b)
+            mapped = tuple([map_expr(part, change) for part in parts])
+            if not _same(mapped, parts):
+                expr = Select(*mapped)
         case Call(name, args, dtype):
-            expr = Call(name, tuple(map_expr(a, change) for a in args), dtype)
+            mapped = tuple([map_expr(a, change) for a in args])
+            if not _same(mapped, args):
+                expr = Call(name, mapped, dtype)
     return change(expr)
+
+
+def _same(a: tuple[object, ...], b: tuple[object, ...]) -> bool:
+    """Whether the elements of two tuples of one length are the same objects."""
+    return all(map(is_, a, b))
 
 
 def map_certain(expr: Expr, change: ExprMap) -> Expr:
@@ -64,8 +86,10 @@ def map_certain(expr: Expr, change: ExprMap) -> Expr:
     may lie outside its buffer whenever it is not evaluated, so it must not move.
     """
     match expr:
-        case Load(indices=indices):
-            expr = replace(expr, indices=tuple(map_certain(i, change) for i in indices))
+        case Imm() | Var():
+            pass
+        case Load(buffer, indices, lanes):
+            expr = Load(buffer, tuple([map_certain(i, change) for i in indices]), lanes)
         case Binary("and" | "or" as op, a, b):
             expr = Binary(op, map_certain(a, change), b)
         case Binary(op, a, b):
@@ -75,27 +99,30 @@ def map_certain(expr: Expr, change: ExprMap) -> Expr:
         case Select(condition, a, b):
             expr = Select(map_certain(condition, change), a, b)
         case Call(name, args, dtype):
-            expr = Call(name, tuple(map_certain(a, change) for a in args), dtype)
+            expr = Call(name, tuple([map_certain(a, change) for a in args]), dtype)
     return change(expr)
 
 
 def map_stmt(stmt: Stmt, change: ExprMap) -> Stmt:
     """``stmt`` with every expression in it, at any depth, mapped."""
     match stmt:
-        case For(var, start, stop, body):
-            start, stop = map_expr(start, change), map_expr(stop, change)
-            return replace(stmt, start=start, stop=stop, body=map_body(body, change))
-        case Store(indices=indices, value=value):
-            indices = tuple(map_expr(i, change) for i in indices)
-            return replace(stmt, indices=indices, value=map_expr(value, change))
         case Let(var, value):
-            return Let(var, map_expr(value, change))
+            new = map_expr(value, change)
+            return stmt if new is value else Let(var, new)
+        case Store(buffer, indices, value, lanes):
+            mapped = tuple([map_expr(i, change) for i in indices])
+            new = map_expr(value, change)
+            same = new is value and _same(mapped, indices)
+            return stmt if same else Store(buffer, mapped, new, lanes)
+        case For(var, start, stop, body, step, parallel):
+            start, stop = map_expr(start, change), map_expr(stop, change)
+            return For(var, start, stop, map_body(body, change), step, parallel)
         case View(pointer, base, offset):
             return View(pointer, base, map_expr(offset, change))
         case Invoke(pointers=pointers, scalars=scalars):
             pointers = tuple(Pointer(p.buffer, map_expr(p.offset, change)) for p in pointers)
             scalars = tuple(map_expr(s, change) for s in scalars)
-            return replace(stmt, pointers=pointers, scalars=scalars)
+            return Invoke(stmt.function, pointers, scalars)
         case If(condition, then, orelse):
             condition = map_expr(condition, change)
             return If(condition, map_body(then, change), map_body(orelse, change))
@@ -103,7 +130,7 @@ def map_stmt(stmt: Stmt, change: ExprMap) -> Stmt:
 
 
 def map_body(body: tuple[Stmt, ...], change: ExprMap) -> tuple[Stmt, ...]:
-    return tuple(map_stmt(stmt, change) for stmt in body)
+    return tuple([map_stmt(stmt, change) for stmt in body])
 
 
 def substitute(body: tuple[Stmt, ...], values: Mapping[str, Expr]) -> tuple[Stmt, ...]:
@@ -225,32 +252,35 @@ class Linear:
 
 def linear(expr: Expr) -> Linear | None:
     """The linear form of an index expression, or None if it has none."""
+    terms: dict[str, int] = {}
+    constant = _collect(expr, 1, terms)
+    if constant is None:
+        return None
+    return Linear(constant, tuple(sorted([term for term in terms.items() if term[1] != 0])))
+
+
+def _collect(expr: Expr, factor: int, terms: dict[str, int]) -> int | None:
+    """Adds the variables of ``factor * expr`` to ``terms``; its constant, None if not linear."""
     match expr:
         case Imm(value=int(value)):
-            return Linear(value)
+            return factor * value
         case Var(name):
-            return Linear(0, ((name, 1),))
+            terms[name] = terms.get(name, 0) + factor
+            return 0
         case Binary("+" | "-" as op, a, b):
-            left, right = linear(a), linear(b)
-            if left is None or right is None:
-                return None
-            return _combine(left, right, 1 if op == "+" else -1)
+            left = _collect(a, factor, terms)
+            right = _collect(b, factor if op == "+" else -factor, terms)
+            return None if left is None or right is None else left + right
+        case Binary("*", a, Imm(value=int(value))):
+            return _collect(a, factor * value, terms)
         case Binary("*", a, b):
-            left, right = linear(a), linear(b)
-            if left is None or right is None:
+            left_form, right_form = linear(a), linear(b)
+            if left_form is None or right_form is None:
                 return None
-            if right.terms:
-                left, right = right, left
-            return None if right.terms else _combine(Linear(0), left, right.constant)
+            if right_form.terms:
+                a, right_form = b, left_form
+            return None if right_form.terms else _collect(a, factor * right_form.constant, terms)
     return None
-
-
-def _combine(a: Linear, b: Linear, factor: int) -> Linear:
-    terms = dict(a.terms)
-    for name, coefficient in b.terms:
-        terms[name] = terms.get(name, 0) + factor * coefficient
-    kept = tuple(sorted((name, c) for name, c in terms.items() if c != 0))
-    return Linear(a.constant + factor * b.constant, kept)
 
 
 def from_linear(form: Linear) -> Expr:
@@ -281,6 +311,21 @@ def simplify_index(expr: Expr) -> Expr:
 def fold(expr: Expr) -> Expr:
     """One level of simplification; use through ``map_expr`` for whole trees."""
     match expr:
+        case Imm() | Var() | Load() | Call():
+            return expr
+        case Binary():
+            return _fold_binary(expr)
+        case Select(Imm(value=value), a, b):
+            return a if value else b
+        case Cast(dtype, value) if value.dtype is dtype:
+            return value
+        case Cast(dtype, Imm(value=int(value))) if dtype.is_integer:
+            return Imm(_wrap(value, dtype), dtype)
+    return expr
+
+
+def _fold_binary(expr: Binary) -> Expr:
+    match expr:
         case Binary(op, Imm(value=a), Imm(value=b)) if not expr.a.dtype.is_float:
             return _fold_literals(expr, op, int(a), int(b))
         case Binary("+" | "-" | "<<" | ">>", a, Imm(value=0)) | Binary("+", Imm(value=0), a):
@@ -297,12 +342,6 @@ def fold(expr: Expr) -> Expr:
             return _fold_and(expr, a, b)
         case Binary("or", a, b):
             return _fold_or(expr, a, b)
-        case Select(Imm(value=value), a, b):
-            return a if value else b
-        case Cast(dtype, value) if value.dtype is dtype:
-            return value
-        case Cast(dtype, Imm(value=int(value))) if dtype.is_integer:
-            return Imm(_wrap(value, dtype), dtype)
     return expr
 
 
