@@ -25,7 +25,7 @@ INT32_MAX = (1 << 31) - 1
 
 def int64_of(values: npt.ArrayLike) -> Int64Array:
     """``values`` as int64, so that the product of two int32 values is exact."""
-    return np.asarray(values).astype(np.int64)
+    return np.asarray(values).astype(np.int64, copy=False)
 
 
 def wrap_int32(values: Int64Array) -> Int32Array:

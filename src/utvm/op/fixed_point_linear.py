@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from utvm.op.fixed_point import INT32_MAX, INT32_MIN, Int64Array, int64_of, saturate
 
-# How far a step may lie from where the real factor puts it, in accumulator units.
-_SEARCH_RADIUS = 3
+# How far a step may lie from where the real factor puts it, in accumulator units: first where
+# nearly all lie, then where one may.
+_AROUND = (range(-2, 2), range(-3, 4))
 # t << shift and acc * multiplier both stay inside int64.
 _MAX_SHIFT = 45
 # An addend is about (zero point + 1/2) << shift; no more bits than these above the shift are tried.
@@ -63,30 +64,63 @@ def linear_form(
     *,
     one_shift: bool = False,
 ) -> LinearForm | None:
-    """The linear form of ``rescale``, which takes accumulators with channels last.
+    """The linear form of ``rescale_steps`` of the same arguments.
+
+    ``one_shift`` asks for the same shift in all channels, at the cost of precision in those with
+    small factors. None where some channel has no such form.
+    """
+    known = rescale_steps(rescale, scales, acc_range, zero_point, qmin, qmax)
+    return None if known is None else known.form(one_shift)
+
+
+@dataclass(frozen=True, eq=False)
+class RescaleSteps:
+    """A rescale by its steps: the least accumulator whose output is at least each of ``outputs``.
+
+    ``steps`` is (outputs, channels); low and high + 1 stand for steps outside the range. ``real``
+    are the factors of the channels.
+    """
+
+    real: npt.NDArray[np.float64]
+    outputs: Int64Array
+    steps: Int64Array
+    low: Int64Array
+    high: Int64Array
+
+    def form(self, one_shift: bool) -> LinearForm | None:
+        """The multiply-add with these steps; ``one_shift`` as in ``linear_form``."""
+        _, exponent = np.frexp(self.real)
+        shifts = np.minimum(31 - exponent, _MAX_SHIFT).astype(np.int64)
+        if one_shift:
+            shifts = np.full_like(shifts, shifts.min())
+        nearest = np.ldexp(self.real, shifts.astype(np.int32))
+        multipliers = np.minimum(int64_of(np.round(nearest)), INT32_MAX)
+        # Of a constant accumulator the addend alone is the result.
+        multipliers = np.where(self.low == self.high, 0, multipliers)
+        return _with_addends(multipliers, shifts, self.steps, self.outputs, self.low, self.high)
+
+
+def rescale_steps(
+    rescale: Callable[[Int64Array], Int64Array],
+    scales: tuple[float, ...],
+    acc_range: tuple[Int64Array, Int64Array],
+    zero_point: int,
+    qmin: int,
+    qmax: int,
+) -> RescaleSteps | None:
+    """The steps of ``rescale``, which takes accumulators with channels last.
 
     ``scales`` are the real positive factors it stands for, ``acc_range`` the least and greatest
-    accumulator of each channel. ``one_shift`` asks for the same shift in all channels, at the cost
-    of precision in those with small factors. None where some channel has no such form.
+    accumulator of each channel. None where factors or sums are too large to tell.
     """
     real = np.asarray(scales, dtype=np.float64)
     low, high = (int64_of(bound) for bound in acc_range)
-    constant = low == high
-    real = _like_others(real, constant)
+    real = _like_others(real, low == high)
     if qmin >= qmax or not _fits(real, low, high, zero_point):
         return None
     outputs = np.arange(qmin + 1, qmax + 1, dtype=np.int64)[:, None]
     steps = _steps(rescale, real, outputs, zero_point, low, high)
-    if steps is None:
-        return None
-    _, exponent = np.frexp(real)
-    shifts = np.minimum(31 - exponent, _MAX_SHIFT).astype(np.int64)
-    if one_shift:
-        shifts = np.full_like(shifts, shifts.min())
-    nearest = np.ldexp(real, shifts.astype(np.int32))
-    multipliers = np.minimum(int64_of(np.round(nearest)), INT32_MAX)
-    multipliers = np.where(constant, 0, multipliers)  # the addend alone is the result
-    return _with_addends(multipliers, shifts, steps, outputs, low, high)
+    return None if steps is None else RescaleSteps(real, outputs, steps, low, high)
 
 
 def _like_others(
@@ -120,15 +154,16 @@ def _steps(
     low and high + 1 stand for steps outside the range; None if a step is not where it is expected.
     """
     expected = int64_of(np.ceil((outputs - zero_point - 0.5) / real))
-    around = np.arange(-_SEARCH_RADIUS, _SEARCH_RADIUS + 1)[:, None, None]
-    candidates = np.clip(expected + around, low, high)
-    reached = rescale(candidates) >= outputs
-    below, above = candidates[0] > low, candidates[-1] < high
-    if np.any(reached[0] & below) or np.any(~reached[-1] & above):
-        return None
-    first = reached.argmax(axis=0)
-    steps = np.take_along_axis(candidates, first[None], axis=0)[0]
-    return np.where(reached.any(axis=0), steps, high + 1)
+    for around in _AROUND:
+        candidates = np.clip(expected + np.array(around)[:, None, None], low, high)
+        reached = rescale(candidates) >= outputs
+        below, above = candidates[0] > low, candidates[-1] < high
+        if np.any(reached[0] & below) or np.any(~reached[-1] & above):
+            continue
+        first = reached.argmax(axis=0)
+        steps = np.take_along_axis(candidates, first[None], axis=0)[0]
+        return np.where(reached.any(axis=0), steps, high + 1)
+    return None
 
 
 def _with_addends(

@@ -16,7 +16,7 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.op.builder import GraphBuilder
 from utvm.op.fixed_point import INT32_MAX, Int64Array, int64_of, reduced_multiplier
-from utvm.op.fixed_point_linear import LinearForm, linear_form
+from utvm.op.fixed_point_linear import LinearForm, rescale_steps
 from utvm.op.quantize_conv import ConvParams
 from utvm.op.requantize_linear import RequantizeLinearAttrs
 
@@ -78,25 +78,20 @@ def find_linear(
         return None
     scales = tuple(np.broadcast_to(np.array(rescale.scales), channels).tolist())
     largest = max(int(np.abs(bound).max()) for bound in acc_range)
-    found = None
+    known = rescale_steps(
+        rescale.function, scales, acc_range, rescale.zero_point, rescale.low, rescale.high
+    )
     # One shift is a literal, which saturating instructions take for nothing.
     for one_shift in (True, False):
-        form = linear_form(
-            rescale.function,
-            scales,
-            acc_range,
-            rescale.zero_point,
-            rescale.low,
-            rescale.high,
-            one_shift=one_shift,
-        )
-        if form is not None:
-            found = found or _in_high_words(form, 32 - largest.bit_length(), by_sign)
-    if found is None:
-        return None
-    left, operands, less = found
-    attrs = RequantizeLinearAttrs(rescale.dtype.value, rescale.low, rescale.high, left, less)
-    return Linear(attrs, operands)
+        form = None if known is None else known.form(one_shift)
+        if form is None:
+            continue
+        found = _in_high_words(form, 32 - largest.bit_length(), by_sign)
+        if found is not None:
+            left, words, less = found
+            bounds = (rescale.low, rescale.high)
+            return Linear(RequantizeLinearAttrs(rescale.dtype.value, *bounds, left, less), words)
+    return None
 
 
 def emit_wide_linear(
