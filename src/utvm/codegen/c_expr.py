@@ -16,7 +16,7 @@ from utvm.ir.dtype import DType
 from utvm.ir.isa.table import FLOAT_INSTRUCTIONS
 from utvm.ir.loop import COMPARISONS, Binary, Buffer, Call, Cast, Expr, Imm, Load, Select, Var
 from utvm.ir.packed import MEANINGS
-from utvm.ir.rewrite import simplify, simplify_index
+from utvm.ir.rewrite import from_linear, linear, simplify
 
 ATOM, UNARY, ADD = 20, 15, 12
 _PRECEDENCE = {
@@ -194,4 +194,5 @@ def flat_offset(buffer: Buffer, indices: tuple[Expr, ...]) -> Expr:
     offset: Expr = Imm(0)
     for extent, index in zip(buffer.shape, indices, strict=True):
         offset = Binary("+", Binary("*", offset, Imm(extent)), index)
-    return simplify(simplify_index(simplify(offset)))
+    form = linear(offset)
+    return simplify(offset) if form is None else from_linear(form)
