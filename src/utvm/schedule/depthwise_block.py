@@ -26,7 +26,7 @@ from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.depthwise_sum import DepthwiseSum
 from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array, folded_shift
-from utvm.schedule.window_layout import pack_words, pair_words
+from utvm.schedule.window_layout import pair_words, quad_words
 
 CHANNELS, ROWS = Var("channels"), Var("rows")
 _CHANNEL, _FILTER, _ROW, _GROUP = Var("channel"), Var("filter"), Var("row"), Var("group")
@@ -151,35 +151,30 @@ class DepthwiseBuilder:
             return [(j, "smlad", j) for j in range(half)] + [(half, "smlabt", 2 * half - 1)]
         return [(0, "smlatb", 0)] + [(j + 1, "smlad", half + j) for j in range(half)]
 
-    def _row_words(self, row: np.ndarray) -> np.ndarray:
-        """The stream's words for one filter's row of ``kw`` weights."""
-        taps = self._row_taps(row)
+    def _row_words(self, rows: np.ndarray) -> np.ndarray:
+        """The stream's words for rows of ``kw`` weights, the last axis."""
+        taps = self._row_taps(rows)
         if self.wide:
             return pair_words(taps)
-        both = np.pad(taps.reshape(-1, 2), ((0, self._words_per_row() % 2), (0, 0)))
-        return np.concatenate([pack_words(pair, wide=False) for pair in both.reshape(-1, 2, 2)])[
-            :, 0
-        ]
+        pairs = _padded(taps, 2 * (self._words_per_row() % 2))
+        return quad_words(pairs.reshape(*pairs.shape[:-1], -1, 2, 2))
 
-    def _row_taps(self, row: np.ndarray) -> np.ndarray:
-        """A row's taps, two for each word, in the order that ``_taps`` counts."""
+    def _row_taps(self, rows: np.ndarray) -> np.ndarray:
+        """The rows' taps, two for each word, in the order that ``_taps`` counts."""
         if self._shares_words():
-            return np.concatenate([row[:-1], row[1:]])
-        parts = []
-        for parity in sorted(self._parities()):
-            padded = np.concatenate([np.zeros(parity, np.int16), row])
-            parts.append(np.pad(padded, (0, len(padded) % 2)))
-        return np.concatenate(parts)
+            return np.concatenate([rows[..., :-1], rows[..., 1:]], axis=-1)
+        kw = rows.shape[-1]
+        parts = [_padded(rows, (parity + kw) % 2, parity) for parity in sorted(self._parities())]
+        return np.concatenate(parts, axis=-1)
 
     def _stream(self) -> np.ndarray:
         """Per filter: bias, weights row by row, constants of the rescale."""
+        filters = self.w.filters
         per_filter = self.epilogue.streamed(self.constants)
-        parts: list[np.ndarray] = []
-        for f, rows in enumerate(self.w.weights << self._shift):
-            parts.append(self.biases[f : f + 1] << self._shift)
-            parts += [self._row_words(row) for row in rows]
-            parts.append(np.array([data[f] for data in per_filter], np.int32))
-        return np.concatenate(parts).astype(np.int32)
+        weights = self._row_words(self.w.weights << self._shift).reshape(filters, -1)
+        biases = (self.biases << self._shift).reshape(filters, 1)
+        columns = [biases, weights, *(data.reshape(filters, 1) for data in per_filter)]
+        return np.concatenate(columns, axis=1).astype(np.int32).reshape(-1)
 
     @property
     def filter_words(self) -> int:
@@ -307,3 +302,8 @@ class DepthwiseBuilder:
             return ()
         places = (_PITCH, _PLANE, _MORE, _OUT_COLUMN)
         return (*places, *map(Var, self.epilogue.numbers))
+
+
+def _padded(data: np.ndarray, after: int, before: int = 0) -> np.ndarray:
+    """``data`` with zeros around its last axis."""
+    return np.pad(data, [(0, 0)] * (data.ndim - 1) + [(before, after)])

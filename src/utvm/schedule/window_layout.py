@@ -75,15 +75,25 @@ def pack_words(taps: npt.NDArray[np.int16], wide: bool) -> Words:
     if wide:
         words = (pairs[..., 0] & 0xFFFF) | (pairs[..., 1] & 0xFFFF) << 16
         return _words(words.T)
-    even = np.pad(pairs, ((0, filters % 2), (0, 0), (0, 0))) & 0xFF
-    a, b = even[0::2], even[1::2]
-    return _words((a[..., 0] | b[..., 0] << 8 | a[..., 1] << 16 | b[..., 1] << 24).T)
+    even = np.pad(pairs, ((0, filters % 2), (0, 0), (0, 0)))
+    return _words(_quads(even[0::2], even[1::2]).T)
 
 
 def pair_words(taps: npt.NDArray[np.int16]) -> Words:
-    """An even number of taps as words of two, the first one lowest."""
-    pairs = taps.reshape(-1, 2).astype(np.int64) & 0xFFFF
-    return _words(pairs[:, 0] | pairs[:, 1] << 16)
+    """An even number of taps on the last axis as words of two, the first one lowest."""
+    pairs = taps.reshape(*taps.shape[:-1], -1, 2).astype(np.int64) & 0xFFFF
+    return _words(pairs[..., 0] | pairs[..., 1] << 16)
+
+
+def quad_words(taps: npt.NDArray[np.int16]) -> Words:
+    """Words of two taps of two filters, [..., filter, tap], in the order of ``pack_words``."""
+    return _words(_quads(taps[..., 0, :].astype(np.int64), taps[..., 1, :].astype(np.int64)))
+
+
+def _quads(a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Pairs of taps of two filters as bytes a0 b0 a1 b1."""
+    a, b = a & 0xFF, b & 0xFF
+    return a[..., 0] | b[..., 0] << 8 | a[..., 1] << 16 | b[..., 1] << 24
 
 
 def _words(values: npt.NDArray[np.int64]) -> Words:
