@@ -169,6 +169,11 @@ class Epilogue:
         (factor,) = factors
         return factor.bit_length() - 1 if factor & (factor - 1) == 0 else 0
 
+    @cached_property
+    def _uses(self) -> Counter[str]:
+        """How often the statements read each variable."""
+        return Counter(e.name for e in expressions(self.statements) if isinstance(e, Var))
+
     def _by_filter(self, load: Load) -> bool:
         return (
             load.buffer.scope == "const"
@@ -189,9 +194,6 @@ class Epilogue:
         ``shifted`` by ``left_shift``; ``word(i)`` is constant ``i`` of its filter. ``suffix`` makes
         names unique."""
         lets: dict[str, Expr] = {}
-        uses = Counter(
-            e.name for stmt in self.statements for e in expressions((stmt,)) if isinstance(e, Var)
-        )
 
         def change(expr: Expr) -> Expr:
             match expr:
@@ -211,7 +213,7 @@ class Epilogue:
         result: list[Stmt] = []
         for stmt in self.statements:
             match stmt:
-                case Let(var, Binary(">>", _, Imm()) as value) if uses[var.name] == 1:
+                case Let(var, Binary(">>", _, Imm()) as value) if self._uses[var.name] == 1:
                     # Saturating instructions shift what they saturate.
                     lets[var.name] = simplify(map_expr(value, change))
                 case Let(var, value):

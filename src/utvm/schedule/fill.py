@@ -79,6 +79,7 @@ def _blank_micro(dtype: DType, unroll: int) -> Function:
     )
 
 
+@cache
 def _copy_micro(dtype: DType, unroll: int) -> Function:
     lanes = 32 // dtype.bits
     source = Buffer("x", dtype, (lanes * unroll,), "input")

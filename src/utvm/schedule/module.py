@@ -18,7 +18,7 @@ from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.knapsack import fewest_cycles
 from utvm.schedule.options import Option, kernel_options, measured_options
-from utvm.schedule.records import NO_RECORDS, Records, balanced_score, size_score
+from utvm.schedule.records import NO_RECORDS, Config, Records, balanced_score, size_score
 from utvm.schedule.sharing import shared_schedules
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.workload import workload_of
@@ -57,12 +57,24 @@ def schedule_module(
         for buffer in (() if others else function.constants)
     )
     budget = int(BALANCED_BYTES * parameter_bytes) - fixed
-    found = list(map(_built, _choose(options, objective, budget), options))
+    builds = _Builds()
+    choice = _choose(options, objective, budget)
+    found = [builds.first(*one) for one in zip(module.functions, choice, options, strict=True)]
     shared: dict[str, Scheduled] = {}
     if objective != "cycles":
         # What is shared does not depend on records: those know kernels alone, and no others.
         defaults = [[option for option in space if option.default] for space in spaces]
-        alone = _alone(module.functions, _choose(defaults, objective, budget))
+        chosen = _choose(defaults, objective, budget)
+        may_share = {
+            function.name: option
+            for function, option in zip(module.functions, chosen, strict=True)
+            if option is not None and _template(option) in SHARING
+        }
+
+        def alone(function: Function) -> Scheduled | None:
+            option = may_share.get(function.name)
+            return None if option is None else builds.of(function, option)
+
         shared = shared_schedules(module.functions, alone, module.constants, target, objective)
     micros = _Micros()
     functions: list[Function] = []
@@ -72,17 +84,6 @@ def schedule_module(
         functions.append(micros.added(scheduled))
         constants |= scheduled.constants or {}
     return with_functions(module, functions, micros.functions, constants)
-
-
-def _alone(functions: Sequence[Function], chosen: Sequence[Option | None]) -> dict[str, Scheduled]:
-    """The schedules of the kernels that may share micro functions instead, by their names."""
-    found: dict[str, Scheduled] = {}
-    for function, option in zip(functions, chosen, strict=True):
-        if option is not None and _template(option) in SHARING:
-            scheduled = option.build()
-            if scheduled is not None:
-                found[function.name] = scheduled
-    return found
 
 
 def _template(option: Option) -> str:
@@ -130,16 +131,30 @@ def _with_code(option: Option) -> Option:
     return replace(option, cycles=balanced_score(option.cycles, option.code_bytes))
 
 
-def _built(option: Option | None, others: Sequence[Option]) -> Scheduled | None:
-    """The chosen schedule; where it can't be, another default one."""
-    if option is None:
+class _Builds:
+    """Schedules by kernel and option: each is built once, whoever asks."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, Config], Scheduled | None] = {}
+
+    def of(self, function: Function, option: Option) -> Scheduled | None:
+        key = (function.name, option.config)
+        if key not in self._known:
+            self._known[key] = option.build()
+        return self._known[key]
+
+    def first(
+        self, function: Function, option: Option | None, others: Sequence[Option]
+    ) -> Scheduled | None:
+        """The chosen schedule; where it can't be, another default one."""
+        if option is None:
+            return None
+        rest = [o for o in others if o.default and o.config != option.config]
+        for candidate in (option, *sorted(rest, key=lambda o: o.cycles)):
+            scheduled = self.of(function, candidate)
+            if scheduled is not None:
+                return scheduled
         return None
-    rest = [o for o in others if o.default and o.config != option.config]
-    for candidate in (option, *sorted(rest, key=lambda o: o.cycles)):
-        scheduled = candidate.build()
-        if scheduled is not None:
-            return scheduled
-    return None
 
 
 def _choose(options: list[list[Option]], objective: str, budget: int) -> list[Option | None]:

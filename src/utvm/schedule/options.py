@@ -256,6 +256,13 @@ def _measured(option: Option, record: Record) -> Option:
     )
 
 
+@cache
+def _direct_space() -> tuple[tuple[Config, ConvSchedule], ...]:
+    """Every block of a convolution; which of them fit depends on the layer."""
+    configs = _configs("direct", ConvSchedule(), CONV_KNOBS)
+    return tuple((config, _schedule_of(ConvSchedule(), config)) for config in configs)
+
+
 def _configs(template: str, schedule: object, knobs: Knobs) -> Iterator[Config]:
     """Every combination; a schedule's fields without knobs keep their defaults. Whether micro
     functions are shared is no knob of a kernel alone: a config names it only where they are."""
@@ -294,12 +301,10 @@ def _direct_options(
     results = w.image[0] * w.rows * w.columns * w.filters
     products = results * weights // w.filters
     widths = (False, True) if w.narrow else (True,)
-    defaults = [default_config("direct", _default_block(w, wide)) for wide in widths]
-    others = (c for c in _configs("direct", ConvSchedule(), CONV_KNOBS) if _fits(w, dict(c)))
-    for config in dict.fromkeys((*defaults, *others)):
-        schedule = _schedule_of(ConvSchedule(), config)
-        if schedule.wide not in widths:
-            continue
+    blocks = [_default_block(w, wide) for wide in widths]
+    defaults = {default_config("direct", block): block for block in blocks}
+    space = ((c, s) for c, s in _direct_space() if s.wide in widths and _fits(w, s))
+    for config, schedule in (defaults | dict(space)).items():
         yield Option(
             products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE,
             weights * (2 if schedule.wide else 1),
@@ -317,20 +322,19 @@ def _default_block(w: WeightedSum, wide: bool) -> ConvSchedule:
     return ConvSchedule(wide=wide)
 
 
-def _fits(w: WeightedSum, knobs: Mapping[str, int | str]) -> bool:
+def _fits(w: WeightedSum, schedule: ConvSchedule) -> bool:
     """Whether a block is one that registers hold, and no other one under another name."""
-    pixels, filters, steps = (int(knobs[name]) for name in ("pixels", "filters", "steps"))
+    pixels, filters, steps = schedule.pixels, schedule.filters, schedule.steps
     # Blocks of one pixel take twice the filters.
     accumulators = pixels * filters * (2 if pixels == 1 else 1)
     taps = int(w.weights.size) // w.filters
-    known = ConvSchedule()
     unrolled = -(-taps // 2) <= MOST_UNROLLED
     return (
         accumulators <= MOST_ACCUMULATORS
         and (unrolled or accumulators * steps <= MOST_UNROLLED_SUMS)
         and pixels <= w.columns
         and filters <= w.filters
-        and (steps == known.steps if unrolled else 2 * steps <= taps)
+        and (steps == ConvSchedule.steps if unrolled else 2 * steps <= taps)
     )
 
 

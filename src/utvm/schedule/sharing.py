@@ -10,7 +10,7 @@ saves more cycles than these cost.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from utvm.ir.loop import For, Function, Let, Store
@@ -36,20 +36,22 @@ LOOP_CODE, CALL_CODE = 3, 8
 
 def shared_schedules(
     functions: Sequence[Function],
-    alone: Mapping[str, Scheduled],
+    alone: Callable[[Function], Scheduled | None],
     constants: Mapping[str, Array],
     target: Target,
     objective: str,
 ) -> dict[str, Scheduled]:
-    """The schedules of the kernels that share, by their names. ``alone`` holds those of all that
-    may."""
+    """The schedules of the kernels that share, by their names. ``alone`` gives the one that a
+    kernel would have alone; None where it may not share."""
     if objective == "cycles" or not target.has("dsp"):
         return {}
     found: dict[str, Scheduled] = {}
+    own: dict[str, Scheduled] = {}
     for function in _candidates(functions, objective):
-        scheduled = _shared(function, constants) if function.name in alone else None
-        if scheduled is not None:
-            found[function.name] = scheduled
+        single = alone(function)
+        scheduled = None if single is None else _shared(function, constants)
+        if single is not None and scheduled is not None:
+            found[function.name], own[function.name] = scheduled, single
     groups: dict[Function, list[str]] = {}
     for name, scheduled in found.items():
         groups.setdefault(_nameless(scheduled.micros[0]), []).append(name)
@@ -57,7 +59,7 @@ def shared_schedules(
     result: dict[str, Scheduled] = {}
     for names in groups.values():
         code = _code([found[name] for name in names]) + CALL_CODE * len(names)
-        if code < worth * _code([alone[name] for name in names]):
+        if code < worth * _code([own[name] for name in names]):
             result |= {name: found[name] for name in names}
     return result
 
