@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,10 +15,12 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from tests.crt.programs import build, run
+from utvm.device import link
 from utvm.device import toolchain as toolchains
 from utvm.device.crt import crt_include_dir, crt_sources
 from utvm.device.elf import read_elf
 from utvm.device.link import build_elf, memory_script
+from utvm.device.process import run_tool
 from utvm.device.toolchain import check_toolchains, find_toolchain
 from utvm.support.cache import cache_dir, cached_file, publish
 from utvm.support.errors import MemoryLimitError, ToolchainError, UtvmError
@@ -154,6 +157,34 @@ def test_a_failed_build_leaves_the_old_program(tmp_path: Path) -> None:
     with pytest.raises(ToolchainError):
         compile_text("int main(void) { return x; }\n", "emu_cortex_m4", "zig", tmp_path)
     assert program.read_bytes() == before
+
+
+def test_the_runtime_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+
+    def run_and_note(command: Sequence[str], **options: object) -> str:
+        commands.append(" ".join(command))
+        return run_tool(command, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(link, "run_tool", run_and_note)
+    monkeypatch.setenv("UTVM_CACHE_DIR", str(tmp_path / "cache"))
+    board = load_board("emu_cortex_m4")
+    target = load_target(board.target)
+
+    def compiled(optimize: str) -> tuple[list[str], bytes]:
+        """The runtime's sources that this build compiled, and its program."""
+        commands.clear()
+        sources = [HELLO, *crt_sources(target, board)]
+        found, out = find_toolchain("gcc", target), tmp_path / "hello.elf"
+        build_elf(found, target, board, sources, [crt_include_dir()], out, optimize=optimize)
+        names = [s.name for s in sources[1:] if any(str(s) in line for line in commands)]
+        return names, out.read_bytes()
+
+    every = [source.name for source in crt_sources(target, board)]
+    first = compiled("-O2")
+    assert first[0] == every
+    assert compiled("-O2") == ([], first[1])
+    assert compiled("-Os")[0] == every
 
 
 def test_float_contraction_is_off(tmp_path: Path) -> None:

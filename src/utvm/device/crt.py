@@ -12,7 +12,7 @@ from pathlib import Path
 from utvm.target.board import Board
 from utvm.target.target import Target
 
-CRT = Path(__file__).parents[1] / "crt"
+CRT = Path(__file__).resolve().parents[1] / "crt"
 
 
 GRAPH_EXECUTOR = (

@@ -2,20 +2,24 @@
 
 In goes C (a model's and the runtime's), a toolchain, a target and a board; out comes an ELF file
 for the board, or a native program for the host, with a linker map beside it. The same input gives
-the same bytes: objects are named by position, and no path or date gets into them.
+the same bytes: objects are named by position, and no path or date gets into them. Objects of the
+runtime, which depend on no model, are compiled once and kept in the cache.
 """
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+from utvm.device.crt import CRT, crt_include_dir
 from utvm.device.process import run_tool
 from utvm.device.toolchain import Toolchain
-from utvm.support.cache import publish
+from utvm.support.cache import cached_file, publish
 from utvm.support.errors import ToolchainError
 from utvm.target.board import NO_INTERRUPT, Board
 from utvm.target.target import Target
@@ -110,15 +114,40 @@ def _compile(
 
     def compile_one(index: int, source: Path) -> str:
         name = f"{index:03}_{source.stem}.o"
-        build.run(
-            build.toolchain.compile_command(
+        if source.resolve().is_relative_to(CRT):
+            shutil.copyfile(
+                _runtime_object(build, source.resolve(), optimize), build.scratch / name
+            )
+        else:
+            command = build.toolchain.compile_command(
                 build.target, source.resolve(), name, include_dirs, optimize
             )
-        )
+            build.run(command)
         return name
 
     with ThreadPoolExecutor(max_workers=max(1, jobs)) as pool:
         return list(pool.map(compile_one, range(len(sources)), sources))
+
+
+def _runtime_object(build: _Build, source: Path, optimize: str) -> Path:
+    """The object of one of the runtime's sources, from the cache."""
+    name = f"{source.stem}.o"
+    command = build.toolchain.compile_command(
+        build.target, source, name, [crt_include_dir()], optimize
+    )
+
+    def make(out: Path) -> None:
+        run_tool(command, cwd=out.parent, env=build.environment)
+
+    options = [part.replace(str(CRT), "crt") for part in command]
+    key = (build.toolchain.version(), *options, source.read_text("utf-8"), *_runtime_headers())
+    return cached_file(name, key, make)
+
+
+@cache
+def _runtime_headers() -> tuple[str, ...]:
+    """The text of everything that the runtime's sources may include."""
+    return tuple(path.read_text("utf-8") for path in sorted(CRT.rglob("*.h")))
 
 
 def memory_script(board: Board) -> str:
