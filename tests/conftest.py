@@ -11,6 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing: machines that test are busy.
+settings.register_profile("utvm", deadline=None)
+settings.load_profile("utvm")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY / ".." / "shared"

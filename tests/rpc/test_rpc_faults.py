@@ -29,6 +29,8 @@ from utvm.device.session import (
 )
 from utvm.target.board import load_board
 
+MOST_CALLS = 1000  # of an operator until it is seen to take time
+
 MAINLINE = {
     "crash": "bus fault at {}, precise data bus error (PRECISERR), address 0xe1000000",
     "jump": "memory management fault at pc 0x40000000, instruction access violation (IACCVIOL)",
@@ -184,6 +186,11 @@ def test_statistics_per_operator(device: Device) -> None:
     session.call(spend, [])
     spent, light = session.function_statistics(spend), session.function_statistics(increment)
     assert (spent.calls, light.calls) == (2, 1)
+    for _ in range(MOST_CALLS):  # QEMU's counter stands still while a busy host lets it wait
+        if spent.cycles > 0:
+            break
+        session.call(spend, [])
+        spent = session.function_statistics(spend)
     assert spent.cycles > 0
     assert (spent.workspace_peak_bytes, light.workspace_peak_bytes) == (1024, 0)
     assert 150 < spent.stack_peak_bytes - light.stack_peak_bytes < 1024
@@ -191,7 +198,7 @@ def test_statistics_per_operator(device: Device) -> None:
     assert total.stack_bytes == load_board(device.board).stack_bytes
     assert total.stack_peak_bytes == spent.stack_peak_bytes
     assert total.workspace_peak_bytes == 1024
-    assert total.calls == 3
+    assert total.calls == spent.calls + light.calls
 
 
 def wire(function: int, reason: int, *registers: int) -> bytes:
