@@ -127,7 +127,7 @@ class DepthwiseBuilder:
         """Whether both sets of words serve columns of both parities."""
         return self._parities() == {0, 1} and self.w.window[1] % 2 == 1 and self.w.window[1] > 1
 
-    def _words_per_row(self) -> int:
+    def words_per_row(self) -> int:
         """Words of two taps."""
         kw, parities = self.w.window[1], self._parities()
         if self._shares_words():
@@ -137,10 +137,10 @@ class DepthwiseBuilder:
     @property
     def row_words(self) -> int:
         """Words of the stream for a row of the window."""
-        words = self._words_per_row()
+        words = self.words_per_row()
         return words if self.wide else -(-words // 2)
 
-    def _taps(self, parity: int) -> list[Tap]:
+    def taps(self, parity: int) -> list[Tap]:
         """How the taps of one row of the window are summed, for a column of this parity."""
         kw = self.w.window[1]
         if not self._shares_words():
@@ -156,11 +156,11 @@ class DepthwiseBuilder:
         taps = self._row_taps(rows)
         if self.wide:
             return pair_words(taps)
-        pairs = _padded(taps, 2 * (self._words_per_row() % 2))
+        pairs = _padded(taps, 2 * (self.words_per_row() % 2))
         return quad_words(pairs.reshape(*pairs.shape[:-1], -1, 2, 2))
 
     def _row_taps(self, rows: np.ndarray) -> np.ndarray:
-        """The rows' taps, two for each word, in the order that ``_taps`` counts."""
+        """The rows' taps, two for each word, in the order that ``taps`` counts."""
         if self._shares_words():
             return np.concatenate([rows[..., :-1], rows[..., 1:]], axis=-1)
         kw = rows.shape[-1]
@@ -253,7 +253,7 @@ class DepthwiseBuilder:
         taps = [
             (offset // 2 + word, name, weight, acc)
             for offset, acc in zip(offsets, accs, strict=True)
-            for word, name, weight in self._taps(offset % 2)
+            for word, name, weight in self.taps(offset % 2)
         ]
         result = self._weights_of(tag, ky, sorted({weight for _, _, weight, _ in taps}))
         for pixel in sorted({pixel for pixel, _, _, _ in taps}):

@@ -119,6 +119,14 @@ def _scheduled(
     return Scheduled(kernel.function(), kernel.micros(), {name: stream})
 
 
+def planes_of(w: DepthwiseSum, schedule: DepthwiseSchedule) -> tuple[DepthwiseBuilder, int, int]:
+    """What makes the blocks of a sum without dilated columns; strips of rows, lines of each."""
+    rows, layout = _strips(w, schedule)
+    biases = np.zeros(w.filters, np.int32)
+    builder = DepthwiseBuilder(w, layout, _width(w, schedule), biases, {}, wide=schedule.wide)
+    return builder, -(-w.rows // rows), layout.lines
+
+
 def is_narrow(w: DepthwiseSum) -> bool:
     """Whether the weights fit int8."""
     return bool(w.weights.min() >= -128 and w.weights.max() <= 127)

@@ -28,7 +28,7 @@ OBJECTIVES = ("balanced", "cycles", "size")
 BALANCED_BYTES = 1.5
 SMALL = 1.08
 """Constants of so many times the fewest are few, too."""
-SHARING = ("direct", "depthwise")
+SHARING = ("direct", "depthwise", "across")
 """Templates whose kernels may share micro functions instead."""
 
 

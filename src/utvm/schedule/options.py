@@ -19,10 +19,23 @@ from itertools import product
 from typing import Any, TypeVar
 
 from utvm.ir.loop import Function
+from utvm.schedule.byte_store import is_bounded
 from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
-from utvm.schedule.depthwise_kernel import DepthwiseSchedule, is_narrow, schedule_depthwise
+from utvm.schedule.depthwise_across_kernel import (
+    ACROSS_DEFAULTS,
+    AcrossSchedule,
+    has_groups,
+    schedule_across,
+)
+from utvm.schedule.depthwise_cost import across_cycles, planes_cycles
+from utvm.schedule.depthwise_kernel import (
+    DepthwiseSchedule,
+    column_phases,
+    is_narrow,
+    schedule_depthwise,
+)
 from utvm.schedule.depthwise_kernel import stream_bytes as depthwise_bytes
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
@@ -58,6 +71,11 @@ DEPTHWISE_KNOBS: Knobs = {
     "plane_bytes": (1536, 3072, 6144, 12288),
     "wide": (0, 1),
 }
+ACROSS_KNOBS: Knobs = {
+    "pixels": (1, 2, 3, 4, 5, 6),
+    "lanes": (2, 4),
+    "plane_bytes": (1536, 3072, 6144, 12288),
+}
 WINOGRAD_KNOBS: Knobs = {
     "tiles": (1, 2, 3, 4),
     "filters": (2, 4, 8),
@@ -76,6 +94,9 @@ MOST_ACCUMULATORS = 8
 MOST_UNROLLED_SUMS = 100
 """SMLADs in one turn of the loop: the gain of longer turns is below a per cent, their code is not,
 and assembling them takes a second."""
+
+MOST_ACROSS = 12
+"""Sums of a depthwise block across channels."""
 
 # Cycles per product with two pixels and four filters: see docs/design/microkernels.md.
 _NARROW, _WIDE = 1.13, 1.0
@@ -379,11 +400,20 @@ def _winograd_tile(w: WeightedSum) -> float:
 def _depthwise_options(
     w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
-    """Planes of int16; nothing else serves these kernels."""
+    """Planes of int16, or across channels; nothing else serves these kernels."""
+    if column_phases(w):
+        yield from _planes_options(w, function, constants)
+    if has_groups(w):
+        yield from _across_options(w, function, constants)
+
+
+def _planes_options(
+    w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
     widths = (True, False) if is_narrow(w) else (True,)
     defaults = [default_config("depthwise", DepthwiseSchedule(wide=wide)) for wide in widths]
-    results = w.image[0] * w.rows * w.columns * w.filters
     bytes = {wide: depthwise_bytes(w, wide) for wide in widths}
+    bounded = is_bounded(w.epilogue)
     for config in dict.fromkeys((
         *defaults,
         *_configs("depthwise", DepthwiseSchedule(), DEPTHWISE_KNOBS),
@@ -391,11 +421,30 @@ def _depthwise_options(
         schedule = _schedule_of(DepthwiseSchedule(), config)
         if config not in defaults and (schedule.width > w.columns or schedule.wide not in widths):
             continue
-        cycles = results * (w.weights.size // w.filters + _EPILOGUE + (0 if schedule.wide else 2))
         yield Option(
-            cycles,
+            planes_cycles(w, schedule, bounded),
             bytes[schedule.wide],
             partial(schedule_depthwise, function, constants, schedule),
+            config,
+            config in defaults,
+            of_weights=int(w.weights.size),
+        )
+
+
+def _across_options(
+    w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
+    """Blocks of two pixels of four channels, and of four of two."""
+    bounded = is_bounded(w.epilogue)
+    defaults = [default_config("across", schedule) for schedule in ACROSS_DEFAULTS]
+    for config in dict.fromkeys((*defaults, *_configs("across", AcrossSchedule(), ACROSS_KNOBS))):
+        schedule = _schedule_of(AcrossSchedule(), config)
+        if schedule.pixels * schedule.lanes > MOST_ACROSS and config not in defaults:
+            continue
+        yield Option(
+            across_cycles(w, schedule, bounded),
+            2 * int(w.weights.size),
+            partial(schedule_across, function, constants, schedule),
             config,
             config in defaults,
             of_weights=int(w.weights.size),
