@@ -123,6 +123,7 @@ def test_blocks_keep_the_meaning(batch: int) -> None:
             filters=rng.randint(1, 5),
             wide=rng.random() < 0.5,
             steps=rng.choice([2, 4]),
+            ring=rng.random() < 0.5,
         )
         planes = DepthwiseSchedule(
             rng.randint(1, 6), rng.choice([16, 200, 4000]), wide=rng.random() < 0.5

@@ -40,7 +40,7 @@ from utvm.ir.rewrite import (
 )
 from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array, WeightedSum, folded_shift, known_bias
-from utvm.schedule.window_layout import WindowLayout, pack_words, taps_in_order
+from utvm.schedule.window_layout import WindowLayout, pack_words, ring_turns, taps_in_order
 
 MOST_UNROLLED = 12
 """Steps of two taps that are unrolled without a loop around them."""
@@ -95,7 +95,8 @@ class BlockBuilder:
         if biases is None:
             return None
         shift = self._shift(biases)
-        stream = self._stream(biases, shift)
+        turns = ring_turns(self.w) if self.layout.ring else 1
+        stream = np.concatenate([self._stream(biases, shift, turn) for turn in range(turns)])
         stores = self._stores(shift)
         if not self.epilogue.legal:
             return None
@@ -119,10 +120,10 @@ class BlockBuilder:
 
     # Constants.
 
-    def _stream(self, biases: Array, shift: int) -> np.ndarray:
+    def _stream(self, biases: Array, shift: int, turn: int) -> np.ndarray:
         """Per block: biases, weights, constants of the rescale filter by filter."""
         b = self.block
-        taps = self._taps() << shift
+        taps = self._taps(turn) << shift
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
@@ -133,8 +134,8 @@ class BlockBuilder:
                 parts.append(np.stack([data[own] for data in per_filter], axis=1).reshape(-1))
         return np.concatenate(parts).astype(np.int32)
 
-    def _taps(self) -> Array:
-        return taps_in_order(self.w, self.layout)
+    def _taps(self, turn: int) -> Array:
+        return taps_in_order(self.w, self.layout, turn)
 
     @property
     def _step_words(self) -> int:

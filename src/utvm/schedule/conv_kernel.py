@@ -10,18 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import gcd
 
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Buffer, Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
+from utvm.ir.loop import Binary, Buffer, Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
 from utvm.ir.rewrite import simplify_body, substitute_expr
 from utvm.schedule.conv_block import Block, BlockBuilder
 from utvm.schedule.fill import fills_of
-from utvm.schedule.line_buffer import buffer_of, expand_micro, fill_once, fill_row, has_expand
+from utvm.schedule.line_buffer import (
+    buffer_of,
+    expand_micro,
+    fill_once,
+    fill_ring,
+    fill_row,
+    has_expand,
+)
 from utvm.schedule.panel_kernel import PanelKernel, has_panels
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
-from utvm.schedule.window_layout import WindowLayout, window_layout
+from utvm.schedule.window_layout import WindowLayout, has_ring, ring_turns, window_layout
 
 CHUNK_COLUMNS = 16
 """Results of a 1x1 convolution for which the line buffer is filled at a time."""
@@ -39,13 +47,15 @@ class Scheduled:
 @dataclass(frozen=True)
 class ConvSchedule:
     """The knobs: pixels and filters of a block, int16 weights, steps per turn of the loop; whether
-    micro functions are ``shared`` with other layers, at the cost of some cycles."""
+    micro functions are ``shared`` with other layers, at the cost of some cycles; whether rows of
+    the image stay in a ``ring``, at the cost of weights for each of its turns."""
 
     pixels: int = 2
     filters: int = 4
     wide: bool = False
     steps: int = 8
     shared: bool = False
+    ring: bool = False
 
 
 def schedule_conv(
@@ -84,7 +94,7 @@ class ConvKernel:
         pixels = min(self.schedule.pixels, w.columns)
         most = CHUNK_COLUMNS - CHUNK_COLUMNS % pixels
         chunk = w.columns if whole_rows else min(w.columns, most)
-        layout = window_layout(w, chunk)
+        layout = window_layout(w, chunk, self.schedule.ring and has_ring(w))
         blocks = self.blocks(layout, pixels)
         if blocks is None:
             return None
@@ -102,7 +112,7 @@ class ConvKernel:
         row = (loop(first, full, *row),)
         if rest:
             row += part(Imm(full * chunk), rest)
-        body = (loop(y, w.rows, *row),)
+        body = (*fill_ring(w, layout, n), loop(y, w.rows, *row))
         body = (loop(n, w.image[0], *fill_once(w, layout), *body),)
         whole = simplify_body(body)
         return self.scheduled(whole, layout, blocks, (*micros, *fills_of(whole)))
@@ -140,9 +150,10 @@ class ConvKernel:
             return []
         w = self.w
         stream = Buffer(part.name, DType.INT32, (len(part.stream),), "const")
+        turns = ring_turns(w) if layout.ring else 1
         pointers = [
             Pointer(buffer_of(layout), Imm(start * layout.step * layout.column)),
-            Pointer(stream, Imm(0)),
+            Pointer(stream, self.turn(layout) * (len(part.stream) // turns)),
         ]
         results: list[Pointer] = []
         for operand in part.builder.epilogue.operands.values():
@@ -154,6 +165,14 @@ class ConvKernel:
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
             (results if operand.buffer.scope == "output" else pointers).append(pointer)
         return [Invoke(part.micro.name, (*pointers, *results), (Imm(count),))]
+
+    def turn(self, layout: WindowLayout) -> Expr:
+        """Which of the streams the windows of row ``y`` of results need."""
+        if not layout.ring:
+            return Imm(0)
+        w = self.w
+        step = w.strides[0] // gcd(w.strides[0], w.window[0])
+        return Binary("%", Var("y") * step, Imm(ring_turns(w)))
 
     def scheduled(
         self,

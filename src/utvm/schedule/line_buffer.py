@@ -121,11 +121,34 @@ def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
 def fill_row(
     w: WeightedSum, layout: WindowLayout, image: Expr, y: Expr, first: Expr, columns: int
 ) -> tuple[Stmt, ...]:
-    """The rows of the windows of result row ``y``, from result column ``first`` on."""
-    kh, kw = w.window
+    """The rows of the windows of result row ``y``, from result column ``first`` on; of a ring, those
+    that the windows of the row before do not see."""
+    kh = w.window[0]
+    known = kh - w.strides[0] if layout.ring else 0
+    return _rows(w, layout, (image, y, first), columns, range(known, kh))
+
+
+def fill_ring(w: WeightedSum, layout: WindowLayout, image: Expr) -> tuple[Stmt, ...]:
+    """What ``fill_row`` takes as known of the first row of results."""
+    if not layout.ring:
+        return ()
+    known = range(w.window[0] - w.strides[0])
+    return _rows(w, layout, (image, Imm(0), Imm(0)), w.columns, known)
+
+
+def _rows(
+    w: WeightedSum,
+    layout: WindowLayout,
+    place: tuple[Expr, Expr, Expr],
+    columns: int,
+    rows: range,
+) -> tuple[Stmt, ...]:
+    """Some rows of the windows at a place: image, row, and column of results."""
+    image, y, first = place
+    kw = w.window[1]
     filled = columns if kw == 1 else layout.columns
     _, height, width, depth = w.image
-    ky = Var("ky")
+    ky: Expr = Var("ky") + rows.start
     row = y * w.strides[0] + ky * w.row_dilation - w.origin[0]
     apart = _column_stride(w)
     # The columns of the buffer that lie in the image.
@@ -138,14 +161,15 @@ def fill_row(
     source = w.source.view(w.source.elements)
     at = ((image * height + row) * width + first * w.strides[1] + left) * w.pixel_pitch
     at = at + w.first_channel
-    to = Imm(begin * layout.column) + ky * depth
+    slot = Binary("%", y * w.strides[0] + ky, Imm(w.window[0])) if layout.ring else ky
+    to = Imm(begin * layout.column) + slot * depth
     inside = _expand(w, layout, source, at, to, count)
-    last = (w.rows - 1) * w.strides[0] + (kh - 1) * w.row_dilation - w.origin[0]
+    last = (w.rows - 1) * w.strides[0] + (w.window[0] - 1) * w.row_dilation - w.origin[0]
     if w.origin[0] == 0 and last < height:
-        return (loop(ky, kh, *inside),)
+        return (loop(Var("ky"), len(rows), *inside),)
     outside = _blank_row(w, layout, to, count)
     condition = all_of(Binary(">=", row, Imm(0)), Binary("<", row, Imm(height)))
-    return (loop(ky, kh, If(condition, inside, (outside,))),)
+    return (loop(Var("ky"), len(rows), If(condition, inside, (outside,))),)
 
 
 def _blank_row(w: WeightedSum, layout: WindowLayout, to: Expr, count: int) -> Stmt:

@@ -63,7 +63,7 @@ def schedule_module(
     shared: dict[str, Scheduled] = {}
     if objective != "cycles":
         # What is shared does not depend on records: those know kernels alone, and no others.
-        defaults = [[option for option in space if option.default] for space in spaces]
+        defaults = [_defaults(space, objective) for space in spaces]
         chosen = _choose(defaults, objective, budget)
         may_share = {
             function.name: option
@@ -123,7 +123,12 @@ def _candidates(
         if known:
             measured = measured_options(space, known)
             return list(map(_with_code, measured)) if objective == "balanced" else measured
-    return [option for option in space if option.default]
+    return _defaults(space, objective)
+
+
+def _defaults(space: Sequence[Option], objective: str) -> list[Option]:
+    """What there is without records."""
+    return [o for o in space if o.default and not (o.lavish and objective != "cycles")]
 
 
 def _with_code(option: Option) -> Option:

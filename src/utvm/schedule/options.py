@@ -39,6 +39,7 @@ from utvm.schedule.depthwise_kernel import (
 from utvm.schedule.depthwise_kernel import stream_bytes as depthwise_bytes
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
+from utvm.schedule.line_buffer import has_expand
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
 from utvm.schedule.records import Config, Record, config_of
@@ -47,6 +48,7 @@ from utvm.schedule.split_sum import read_split_sum
 from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
+from utvm.schedule.window_layout import has_ring, ring_turns, window_layout
 from utvm.schedule.winograd_block import DEFAULT
 from utvm.schedule.winograd_kernel import (
     is_winograd,
@@ -65,6 +67,7 @@ CONV_KNOBS: Knobs = {
     "filters": (1, 2, 3, 4, 5, 6, 8),
     "wide": (0, 1),
     "steps": (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 25),
+    "ring": (0, 1),
 }
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
@@ -108,6 +111,11 @@ MOST_EXPANDED = 16 << 10
 """Bytes of RAM that transformed weights may take."""
 _EPILOGUE = 8.0
 """Cycles per result for rescale and store."""
+_WORDS, _ELEMENTS = 1.7, 5.0
+"""Cycles for an element of the line buffer, by words of the image or one by one."""
+_WORTH_A_RING = 0.1
+"""Part of a kernel's cycles that a ring should save to be worth its constants."""
+_UNNAMED = ("shared", "ring")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +124,7 @@ class Option:
 
     ``of_weights`` are the bytes of the weights among the constants of the unscheduled kernel, which
     those of the option replace; ``code_bytes`` is known only of an option that was ``measured``.
+    ``lavish``: many bytes for few cycles, so that only who wants cycles alone should take it.
     """
 
     cycles: float
@@ -126,6 +135,7 @@ class Option:
     measured: bool = False
     code_bytes: int = 0
     of_weights: int = 0
+    lavish: bool = False
 
 
 def options_of(function: Function, constants: Mapping[str, Array]) -> list[Option]:
@@ -254,10 +264,11 @@ def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:
 def measured_options(options: Sequence[Option], records: Mapping[Config, Record]) -> list[Option]:
     """What to choose from: measured options, and defaults that were not measured.
 
-    The estimates of the latter are corrected by what the measured defaults took beyond theirs.
+    The estimates of the latter are corrected by what the measured defaults took beyond theirs;
+    what gains little has to be measured.
     """
     found = [_measured(o, records[o.config]) for o in options if o.config in records]
-    defaults = [o for o in options if o.default]
+    defaults = [o for o in options if o.default and not o.lavish]
     known = [(o, _measured(o, records[o.config])) for o in defaults if o.config in records]
     ratios = [m.cycles / o.cycles for o, m in known if o.cycles]
     scale = sum(ratios) / len(ratios) if ratios else 1.0
@@ -285,13 +296,13 @@ def _direct_space() -> tuple[tuple[Config, ConvSchedule], ...]:
 
 
 def _configs(template: str, schedule: object, knobs: Knobs) -> Iterator[Config]:
-    """Every combination; a schedule's fields without knobs keep their defaults. Whether micro
-    functions are shared is no knob of a kernel alone: a config names it only where they are."""
+    """Every combination; a schedule's fields without knobs keep their defaults. A config names
+    ``_UNNAMED`` only where they are on."""
     fields = asdict(schedule)  # type: ignore[call-overload]
-    numbers = {name: int(value) for name, value in fields.items() if name != "shared" or value}
     for values in product(*knobs.values()):
-        chosen = dict(zip(knobs, values, strict=True))
-        yield config_of({"template": template, **numbers, **chosen})
+        chosen = {**fields, **dict(zip(knobs, values, strict=True))}
+        numbers = {n: int(v) for n, v in chosen.items() if n not in _UNNAMED or v}
+        yield config_of({"template": template, **numbers})
 
 
 def default_config(template: str, schedule: object) -> Config:
@@ -322,18 +333,34 @@ def _direct_options(
     results = w.image[0] * w.rows * w.columns * w.filters
     products = results * weights // w.filters
     widths = (False, True) if w.narrow else (True,)
-    blocks = [_default_block(w, wide) for wide in widths]
+    rings = (False, True) if has_ring(w) else (False,)
+    blocks = [replace(_default_block(w, wide), ring=r) for r in rings for wide in widths]
     defaults = {default_config("direct", block): block for block in blocks}
-    space = ((c, s) for c, s in _direct_space() if s.wide in widths and _fits(w, s))
+    space = (
+        (c, s)
+        for c, s in _direct_space()
+        if s.wide in widths and s.ring in rings and _fits(w, s)
+    )
     for config, schedule in (defaults | dict(space)).items():
+        cycles = products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE
         yield Option(
-            products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE,
-            weights * (2 if schedule.wide else 1),
+            cycles + _filling(w, schedule.ring),
+            weights * (2 if schedule.wide else 1) * (ring_turns(w) if schedule.ring else 1),
             partial(schedule_conv, function, constants, schedule),
             config,
             config in defaults,
             of_weights=int(w.weights.size),
+            lavish=schedule.ring
+            and _filling(w, False) - _filling(w, True) < _WORTH_A_RING * cycles,
         )
+
+
+def _filling(w: WeightedSum, ring: bool) -> float:
+    """Cycles for the line buffer."""
+    rows = w.strides[0] if ring else w.window[0]
+    layout = window_layout(w, w.columns)
+    elements = w.image[0] * w.rows * rows * layout.columns * w.depth
+    return elements * (_WORDS if has_expand(w, layout) else _ELEMENTS)
 
 
 def _default_block(w: WeightedSum, wide: bool) -> ConvSchedule:

@@ -65,7 +65,7 @@ class PanelBuilder(BlockBuilder):
     def _word_steps(self) -> int:
         return self.layout.column // 2
 
-    def _taps(self) -> Array:
+    def _taps(self, turn: int) -> Array:
         """Row by row of a window, each in the order in which bytes become halfwords."""
         taps = self.w.weights.reshape(self.w.filters, -1).astype(np.int16)
         if self.layout.grouped:

@@ -7,6 +7,10 @@ and the weights follow it, so that nothing is shuffled at run time.
 
     columns:  x0: [row 0: c0 c2 c1 c3 ...][row 1: ...][row 2: ...]   x1: [row 0: ...] ...
 
+In a ring, a row of the image keeps its place in a column for all rows of results that see it, so
+that it is expanded once. Then row y + 1 of results begins further down: the weights are turned, and
+the stream is there once for every turn.
+
 The stream holds, per block of filters and in order of use: biases, weights, and what the rescale
 needs per filter. So a kernel reads its constants through one pointer.
 """
@@ -14,6 +18,7 @@ needs per filter. So a kernel reads its constants through one pointer.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 import numpy.typing as npt
@@ -37,26 +42,42 @@ class WindowLayout:
     step: int
     grouped: bool
     name: str = "lines"
+    ring: bool = False
 
     @property
     def elements(self) -> int:
         return self.column * self.columns
 
 
-def window_layout(w: WeightedSum, columns: int) -> WindowLayout:
+def has_ring(w: WeightedSum) -> bool:
+    """Whether neighbouring rows of results see the same rows of the image."""
+    return w.rows > 1 and w.row_dilation == 1 and w.strides[0] < w.window[0]
+
+
+def ring_turns(w: WeightedSum) -> int:
+    """Rows of results until their windows begin at the same place of a ring."""
+    kh = w.window[0]
+    return kh // gcd(kh, w.strides[0])
+
+
+def window_layout(w: WeightedSum, columns: int, ring: bool = False) -> WindowLayout:
     """The line buffer for ``columns`` results side by side."""
     kh, kw = w.window
     used = kh * w.depth
     step = 1 if kw == 1 else w.strides[1]
     grouped = w.depth % 4 == 0 and w.source.dtype.bits == 8
-    return WindowLayout(used + used % 2, (columns - 1) * step + kw, step, grouped)
+    return WindowLayout(used + used % 2, (columns - 1) * step + kw, step, grouped, ring=ring)
 
 
-def taps_in_order(w: WeightedSum, layout: WindowLayout) -> npt.NDArray[np.int16]:
-    """The weights [filters, taps] in the order of the line buffer, zeros where it has no use."""
+def taps_in_order(
+    w: WeightedSum, layout: WindowLayout, turn: int = 0
+) -> npt.NDArray[np.int16]:
+    """The weights [filters, taps] in the order of the line buffer, zeros where it has no use; for
+    a turn of the ring, if it is one."""
     filters = w.filters
     kh, kw = w.window
-    columns = np.moveaxis(w.weights, 2, 1).reshape(filters, kw, kh * w.depth).astype(np.int16)
+    turned = np.roll(w.weights, turn * gcd(w.window[0], w.strides[0]), axis=1)
+    columns = np.moveaxis(turned, 2, 1).reshape(filters, kw, kh * w.depth).astype(np.int16)
     if layout.grouped:
         grouped = columns.reshape(filters, kw, -1, 4)[..., GROUPED]
         columns = grouped.reshape(filters, kw, -1)
