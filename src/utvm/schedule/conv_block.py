@@ -40,7 +40,7 @@ from utvm.ir.rewrite import (
 )
 from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array, WeightedSum, folded_shift, known_bias
-from utvm.schedule.window_layout import WindowLayout, pack_words, ring_turns, taps_in_order
+from utvm.schedule.window_layout import WindowLayout, even, pack_words, ring_turns, taps_in_order
 
 MOST_UNROLLED = 12
 """Steps of two taps that are unrolled without a loop around them."""
@@ -144,7 +144,7 @@ class BlockBuilder:
 
     def _word_steps(self) -> int:
         _, kw = self.w.window
-        return kw * self.layout.column // 2
+        return even(kw * self.layout.column) // 2
 
     @property
     def _block_words(self) -> int:

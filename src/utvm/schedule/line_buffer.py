@@ -113,7 +113,7 @@ def _column_stride(w: WeightedSum) -> int:
 
 def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
     """What stays for all rows: padding left and right, and elements of no use."""
-    if not w.padded and layout.column == w.window[0] * w.depth:
+    if not w.padded and layout.elements == layout.columns * w.window[0] * w.depth:
         return ()
     return (blank(buffer_of(layout), Imm(0), w.padding, 1, layout.elements),)
 

@@ -111,7 +111,7 @@ MOST_EXPANDED = 16 << 10
 """Bytes of RAM that transformed weights may take."""
 _EPILOGUE = 8.0
 """Cycles per result for rescale and store."""
-_WORDS, _ELEMENTS = 1.7, 5.0
+_WORDS, _ELEMENTS = 1.7, 2.7
 """Cycles for an element of the line buffer, by words of the image or one by one."""
 _WORTH_A_RING = 0.1
 """Part of a kernel's cycles that a ring should save to be worth its constants."""

@@ -32,7 +32,8 @@ GROUPED = np.array([0, 2, 1, 3])
 
 @dataclass(frozen=True)
 class WindowLayout:
-    """``column`` is the int16 elements of a column in the buffer, even, with those of no use;
+    """``column`` is the int16 elements of a column in the buffer, with those of no use: windows
+    begin at whole words, and end there, perhaps with an element of what follows.
     ``columns`` how many columns the buffer holds; ``step`` is from one window to the next. ``name``
     is the buffer's: a kernel may have several.
     """
@@ -46,7 +47,12 @@ class WindowLayout:
 
     @property
     def elements(self) -> int:
-        return self.column * self.columns
+        return even(self.column * self.columns)
+
+
+def even(count: int) -> int:
+    """So many elements and perhaps one more."""
+    return count + count % 2
 
 
 def has_ring(w: WeightedSum) -> bool:
@@ -66,12 +72,11 @@ def window_layout(w: WeightedSum, columns: int, ring: bool = False) -> WindowLay
     used = kh * w.depth
     step = 1 if kw == 1 else w.strides[1]
     grouped = w.depth % 4 == 0 and w.source.dtype.bits == 8
-    return WindowLayout(used + used % 2, (columns - 1) * step + kw, step, grouped, ring=ring)
+    column = used if columns == 1 or step * used % 2 == 0 else even(used)
+    return WindowLayout(column, (columns - 1) * step + kw, step, grouped, ring=ring)
 
 
-def taps_in_order(
-    w: WeightedSum, layout: WindowLayout, turn: int = 0
-) -> npt.NDArray[np.int16]:
+def taps_in_order(w: WeightedSum, layout: WindowLayout, turn: int = 0) -> npt.NDArray[np.int16]:
     """The weights [filters, taps] in the order of the line buffer, zeros where it has no use; for
     a turn of the ring, if it is one."""
     filters = w.filters
@@ -82,7 +87,8 @@ def taps_in_order(
         grouped = columns.reshape(filters, kw, -1, 4)[..., GROUPED]
         columns = grouped.reshape(filters, kw, -1)
     spare = layout.column - columns.shape[2]
-    return np.pad(columns, ((0, 0), (0, 0), (0, spare))).reshape(filters, -1)
+    taps = np.pad(columns, ((0, 0), (0, 0), (0, spare))).reshape(filters, -1)
+    return np.pad(taps, ((0, 0), (0, taps.shape[1] % 2)))
 
 
 def pack_words(taps: npt.NDArray[np.int16], wide: bool) -> Words:
