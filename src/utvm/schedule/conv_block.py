@@ -178,12 +178,19 @@ class BlockBuilder:
             bias = Var(f"bias_{f}")
             result.append(Let(bias, self._word(f)))
             for p in range(self.block.pixels):
-                result += [Alloc(self._acc(p, f)), Store(self._acc(p, f), (), bias)]
+                result.append(Alloc(self._acc(p, f)))
+                if self._looped:
+                    result.append(Store(self._acc(p, f), (), bias))
         return result
+
+    @property
+    def _looped(self) -> bool:
+        """Whether sums begin in front of a loop; else the first product adds to the bias."""
+        return self._word_steps() > MOST_UNROLLED
 
     def _sums(self, steps: int) -> list[Stmt]:
         """All steps: in a loop of ``block.steps`` each, or one behind the other where few."""
-        if steps <= MOST_UNROLLED:
+        if not self._looped:
             return [stmt for u in range(steps) for stmt in self._step(None, u)]
         many = self.block.steps
         whole = steps - steps % many
@@ -199,22 +206,33 @@ class BlockBuilder:
         result: list[Stmt] = []
         for p in range(b.pixels):
             result.append(Let(Var(f"x{p}_{u}"), self._pixel(p, u, k)))
-        first = b.filters + u * self._step_words
         for f in range(b.filters):
             word = Var(f"w{f}_{u}")
-            if b.wide:
-                result.append(Let(word, self._word(first + f, k)))
-            else:
-                both = Var(f"w{f // 2 * 2}{f // 2 * 2 + 1}_{u}")
-                if f % 2 == 0:
-                    result.append(Let(both, self._word(first + f // 2, k)))
-                name = "sxtb16_ror8" if f % 2 else "sxtb16"
-                result.append(Let(word, Call(name, (both,), DType.INT32)))
-            for p in range(b.pixels):
-                acc = self._acc(p, f)
-                total = Call("smlad", (Var(f"x{p}_{u}"), word, Load(acc)), DType.INT32)
-                result.append(Store(acc, (), total))
+            result += self._weight(word, f, u, k)
+            result += self._products(word, f, u, first=k is None and u == 0)
         return result
+
+    def _products(self, word: Var, f: int, u: int, first: bool) -> list[Stmt]:
+        """Step ``u`` of the sums of filter ``f``; the ``first`` one adds to the bias."""
+        result: list[Stmt] = []
+        pixels = range(self.block.pixels)
+        # The register of the bias becomes the last pixel's sum.
+        for p in reversed(pixels) if first else pixels:
+            acc = self._acc(p, f)
+            total = Var(f"bias_{f}") if first else Load(acc)
+            product = Call("smlad", (Var(f"x{p}_{u}"), word, total), DType.INT32)
+            result.append(Store(acc, (), product))
+        return result
+
+    def _weight(self, word: Var, f: int, u: int, k: Expr | None) -> list[Stmt]:
+        """Two taps of filter ``f`` as ``word``: step ``u``, ``k`` steps later."""
+        first = self.block.filters + u * self._step_words
+        if self.block.wide:
+            return [Let(word, self._word(first + f, k))]
+        both = Var(f"w{f // 2 * 2}{f // 2 * 2 + 1}_{u}")
+        name = "sxtb16_ror8" if f % 2 else "sxtb16"
+        unpacked = Let(word, Call(name, (both,), DType.INT32))
+        return [unpacked] if f % 2 else [Let(both, self._word(first + f // 2, k)), unpacked]
 
     def _pixel(self, p: int, u: int, k: Expr | None) -> Load:
         """Two taps of pixel ``p``: step ``u``, ``k`` steps later."""

@@ -337,9 +337,7 @@ def _direct_options(
     blocks = [replace(_default_block(w, wide), ring=r) for r in rings for wide in widths]
     defaults = {default_config("direct", block): block for block in blocks}
     space = (
-        (c, s)
-        for c, s in _direct_space()
-        if s.wide in widths and s.ring in rings and _fits(w, s)
+        (c, s) for c, s in _direct_space() if s.wide in widths and s.ring in rings and _fits(w, s)
     )
     for config, schedule in (defaults | dict(space)).items():
         cycles = products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE

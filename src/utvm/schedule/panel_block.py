@@ -59,6 +59,10 @@ class PanelBuilder(BlockBuilder):
         operands = self.epilogue.operands.values()
         return any(operand.step(self.w.variables["x"]) == self.pitch for operand in operands)
 
+    @property
+    def _looped(self) -> bool:
+        return True
+
     def _blocks(self) -> Expr:
         return BLOCKS
 

@@ -26,193 +26,193 @@ static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int8(
       "  cmp r2, r3\n"                       /* count */
       "  bge .Ltvmgen_classifier_conv1x6_20_int8_1\n"
       ".Ltvmgen_classifier_conv1x6_20_int8_2:\n"           /* for pair */
-      "  ldr r9, [r1]\n"                     /* acc_0_0 <- w */
-      "  ldr r10, [r1, #4]\n"                /* acc_0_1 <- w */
-      "  ldr r11, [r1, #8]\n"                /* acc_0_2 <- w */
-      "  ldr r12, [r1, #12]\n"               /* acc_0_3 <- w */
-      "  ldr lr, [r1, #16]\n"                /* acc_0_4 <- w */
-      "  ldr r7, [r1, #20]\n"                /* acc_0_5 <- w */
-      "  ldr r6, [r0], #40\n"                /* x0_0, x */
-      "  ldr r2, [r1, #24]\n"                /* w01_0 <- w */
-      "  ldr r3, [r1, #28]\n"                /* w23_0 <- w */
-      "  ldr r4, [r1, #32]\n"                /* w45_0 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_0 <- w01_0 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_0, w0_0 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_0 <- w01_0 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_0, w1_0 */
-      "  sxtb16 r5, r3\n"                    /* w2_0 <- w23_0 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_0, w2_0 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_0 <- w23_0 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_0, w3_0 */
-      "  sxtb16 r5, r4\n"                    /* w4_0 <- w45_0 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_0, w4_0 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_0 <- w45_0 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_0, w5_0 */
+      "  ldr r9, [r0], #40\n"                /* x0_0, x */
+      "  ldr r2, [r1]\n"                     /* bias_0 <- w */
+      "  ldr r3, [r1, #24]\n"                /* w01_0 <- w */
+      "  ldr r4, [r1, #4]\n"                 /* bias_1 <- w */
+      "  ldr r5, [r1, #8]\n"                 /* bias_2 <- w */
+      "  ldr r6, [r1, #28]\n"                /* w23_0 <- w */
+      "  ldr r7, [r1, #12]\n"                /* bias_3 <- w */
+      "  ldr r10, [r1, #16]\n"               /* bias_4 <- w */
+      "  ldr r11, [r1, #32]\n"               /* w45_0 <- w */
+      "  sxtb16 r12, r3\n"                   /* w0_0 <- w01_0 */
+      "  smlad r12, r9, r12, r2\n"           /* acc_0_0 <- x0_0, w0_0, bias_0 */
+      "  sxtb16 lr, r3, ror #8\n"            /* w1_0 <- w01_0 */
+      "  smlad lr, r9, lr, r4\n"             /* acc_0_1 <- x0_0, w1_0, bias_1 */
+      "  sxtb16 r4, r6\n"                    /* w2_0 <- w23_0 */
+      "  smlad r5, r9, r4, r5\n"             /* acc_0_2 <- x0_0, w2_0, bias_2 */
+      "  sxtb16 r6, r6, ror #8\n"            /* w3_0 <- w23_0 */
+      "  smlad r7, r9, r6, r7\n"             /* acc_0_3 <- x0_0, w3_0, bias_3 */
+      "  ldr r2, [r1, #20]\n"                /* bias_5 <- w */
       "  ldr r6, [r0, #-36]\n"               /* x0_1 <- x */
+      "  sxtb16 r4, r11\n"                   /* w4_0 <- w45_0 */
+      "  smlad r10, r9, r4, r10\n"           /* acc_0_4 <- x0_0, w4_0, bias_4 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w5_0 <- w45_0 */
+      "  smlad r9, r9, r11, r2\n"            /* acc_0_5 <- x0_0, w5_0, bias_5 */
       "  ldr r2, [r1, #36]\n"                /* w01_1 <- w */
       "  ldr r3, [r1, #40]\n"                /* w23_1 <- w */
       "  ldr r4, [r1, #44]\n"                /* w45_1 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_1 <- w01_1 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_1, w0_1 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_1 <- w01_1 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_1, w1_1 */
-      "  sxtb16 r5, r3\n"                    /* w2_1 <- w23_1 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_1, w2_1 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_1 <- w23_1 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_1, w3_1 */
-      "  sxtb16 r5, r4\n"                    /* w4_1 <- w45_1 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_1, w4_1 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_1 <- w45_1 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_1, w5_1 */
-      "  ldr r6, [r0, #-32]\n"               /* x0_2 <- x */
+      "  sxtb16 r11, r2\n"                   /* w0_1 <- w01_1 */
+      "  smlad r12, r6, r11, r12\n"          /* acc_0_0 <- x0_1, w0_1 */
+      "  sxtb16 r11, r2, ror #8\n"           /* w1_1 <- w01_1 */
+      "  smlad lr, r6, r11, lr\n"            /* acc_0_1 <- x0_1, w1_1 */
+      "  sxtb16 r11, r3\n"                   /* w2_1 <- w23_1 */
+      "  smlad r5, r6, r11, r5\n"            /* acc_0_2 <- x0_1, w2_1 */
+      "  sxtb16 r11, r3, ror #8\n"           /* w3_1 <- w23_1 */
+      "  smlad r7, r6, r11, r7\n"            /* acc_0_3 <- x0_1, w3_1 */
+      "  sxtb16 r11, r4\n"                   /* w4_1 <- w45_1 */
+      "  smlad r10, r6, r11, r10\n"          /* acc_0_4 <- x0_1, w4_1 */
+      "  sxtb16 r11, r4, ror #8\n"           /* w5_1 <- w45_1 */
+      "  smlad r9, r6, r11, r9\n"            /* acc_0_5 <- x0_1, w5_1 */
+      "  ldr r11, [r0, #-32]\n"              /* x0_2 <- x */
       "  ldr r2, [r1, #48]\n"                /* w01_2 <- w */
       "  ldr r3, [r1, #52]\n"                /* w23_2 <- w */
       "  ldr r4, [r1, #56]\n"                /* w45_2 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_2 <- w01_2 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_2, w0_2 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_2 <- w01_2 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_2, w1_2 */
-      "  sxtb16 r5, r3\n"                    /* w2_2 <- w23_2 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_2, w2_2 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_2 <- w23_2 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_2, w3_2 */
-      "  sxtb16 r5, r4\n"                    /* w4_2 <- w45_2 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_2, w4_2 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_2 <- w45_2 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_2, w5_2 */
-      "  ldr r6, [r0, #-28]\n"               /* x0_3 <- x */
+      "  sxtb16 r6, r2\n"                    /* w0_2 <- w01_2 */
+      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_2, w0_2 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w1_2 <- w01_2 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_2, w1_2 */
+      "  sxtb16 r6, r3\n"                    /* w2_2 <- w23_2 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_2, w2_2 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w3_2 <- w23_2 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_2, w3_2 */
+      "  sxtb16 r6, r4\n"                    /* w4_2 <- w45_2 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_2, w4_2 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_2 <- w45_2 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_2, w5_2 */
+      "  ldr r11, [r0, #-28]\n"              /* x0_3 <- x */
       "  ldr r2, [r1, #60]\n"                /* w01_3 <- w */
       "  ldr r3, [r1, #64]\n"                /* w23_3 <- w */
       "  ldr r4, [r1, #68]\n"                /* w45_3 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_3 <- w01_3 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_3, w0_3 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_3 <- w01_3 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_3, w1_3 */
-      "  sxtb16 r5, r3\n"                    /* w2_3 <- w23_3 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_3, w2_3 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_3 <- w23_3 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_3, w3_3 */
-      "  sxtb16 r5, r4\n"                    /* w4_3 <- w45_3 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_3, w4_3 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_3 <- w45_3 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_3, w5_3 */
-      "  ldr r6, [r0, #-24]\n"               /* x0_4 <- x */
+      "  sxtb16 r6, r2\n"                    /* w0_3 <- w01_3 */
+      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_3, w0_3 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w1_3 <- w01_3 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_3, w1_3 */
+      "  sxtb16 r6, r3\n"                    /* w2_3 <- w23_3 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_3, w2_3 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w3_3 <- w23_3 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_3, w3_3 */
+      "  sxtb16 r6, r4\n"                    /* w4_3 <- w45_3 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_3, w4_3 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_3 <- w45_3 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_3, w5_3 */
+      "  ldr r11, [r0, #-24]\n"              /* x0_4 <- x */
       "  ldr r2, [r1, #72]\n"                /* w01_4 <- w */
       "  ldr r3, [r1, #76]\n"                /* w23_4 <- w */
       "  ldr r4, [r1, #80]\n"                /* w45_4 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_4 <- w01_4 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_4, w0_4 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_4 <- w01_4 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_4, w1_4 */
-      "  sxtb16 r5, r3\n"                    /* w2_4 <- w23_4 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_4, w2_4 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_4 <- w23_4 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_4, w3_4 */
-      "  sxtb16 r5, r4\n"                    /* w4_4 <- w45_4 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_4, w4_4 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_4 <- w45_4 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_4, w5_4 */
-      "  ldr r6, [r0, #-20]\n"               /* x0_5 <- x */
+      "  sxtb16 r6, r2\n"                    /* w0_4 <- w01_4 */
+      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_4, w0_4 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w1_4 <- w01_4 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_4, w1_4 */
+      "  sxtb16 r6, r3\n"                    /* w2_4 <- w23_4 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_4, w2_4 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w3_4 <- w23_4 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_4, w3_4 */
+      "  sxtb16 r6, r4\n"                    /* w4_4 <- w45_4 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_4, w4_4 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_4 <- w45_4 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_4, w5_4 */
+      "  ldr r11, [r0, #-20]\n"              /* x0_5 <- x */
       "  ldr r2, [r1, #84]\n"                /* w01_5 <- w */
       "  ldr r3, [r1, #88]\n"                /* w23_5 <- w */
       "  ldr r4, [r1, #92]\n"                /* w45_5 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_5 <- w01_5 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_5, w0_5 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_5 <- w01_5 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_5, w1_5 */
-      "  sxtb16 r5, r3\n"                    /* w2_5 <- w23_5 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_5, w2_5 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_5 <- w23_5 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_5, w3_5 */
-      "  sxtb16 r5, r4\n"                    /* w4_5 <- w45_5 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_5, w4_5 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_5 <- w45_5 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_5, w5_5 */
-      "  ldr r6, [r0, #-16]\n"               /* x0_6 <- x */
+      "  sxtb16 r6, r2\n"                    /* w0_5 <- w01_5 */
+      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_5, w0_5 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w1_5 <- w01_5 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_5, w1_5 */
+      "  sxtb16 r6, r3\n"                    /* w2_5 <- w23_5 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_5, w2_5 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w3_5 <- w23_5 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_5, w3_5 */
+      "  sxtb16 r6, r4\n"                    /* w4_5 <- w45_5 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_5, w4_5 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_5 <- w45_5 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_5, w5_5 */
+      "  ldr r11, [r0, #-16]\n"              /* x0_6 <- x */
       "  ldr r2, [r1, #96]\n"                /* w01_6 <- w */
       "  ldr r3, [r1, #100]\n"               /* w23_6 <- w */
       "  ldr r4, [r1, #104]\n"               /* w45_6 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_6 <- w01_6 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_6, w0_6 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_6 <- w01_6 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_6, w1_6 */
-      "  sxtb16 r5, r3\n"                    /* w2_6 <- w23_6 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_6, w2_6 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_6 <- w23_6 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_6, w3_6 */
-      "  sxtb16 r5, r4\n"                    /* w4_6 <- w45_6 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_6, w4_6 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_6 <- w45_6 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_6, w5_6 */
-      "  ldr r6, [r0, #-12]\n"               /* x0_7 <- x */
+      "  sxtb16 r6, r2\n"                    /* w0_6 <- w01_6 */
+      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_6, w0_6 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w1_6 <- w01_6 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_6, w1_6 */
+      "  sxtb16 r6, r3\n"                    /* w2_6 <- w23_6 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_6, w2_6 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w3_6 <- w23_6 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_6, w3_6 */
+      "  sxtb16 r6, r4\n"                    /* w4_6 <- w45_6 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_6, w4_6 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_6 <- w45_6 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_6, w5_6 */
+      "  ldr r11, [r0, #-12]\n"              /* x0_7 <- x */
       "  ldr r2, [r1, #108]\n"               /* w01_7 <- w */
       "  ldr r3, [r1, #112]\n"               /* w23_7 <- w */
       "  ldr r4, [r1, #116]\n"               /* w45_7 <- w */
-      "  sxtb16 r5, r2\n"                    /* w0_7 <- w01_7 */
-      "  smlad r9, r6, r5, r9\n"             /* acc_0_0 <- x0_7, w0_7 */
-      "  sxtb16 r5, r2, ror #8\n"            /* w1_7 <- w01_7 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_7, w1_7 */
-      "  sxtb16 r5, r3\n"                    /* w2_7 <- w23_7 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_7, w2_7 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_7 <- w23_7 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_7, w3_7 */
-      "  sxtb16 r5, r4\n"                    /* w4_7 <- w45_7 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_7, w4_7 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w5_7 <- w45_7 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_7, w5_7 */
-      "  ldr r6, [r0, #-8]\n"                /* x0_8 <- x */
+      "  sxtb16 r6, r2\n"                    /* w0_7 <- w01_7 */
+      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_7, w0_7 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w1_7 <- w01_7 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_7, w1_7 */
+      "  sxtb16 r6, r3\n"                    /* w2_7 <- w23_7 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_7, w2_7 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w3_7 <- w23_7 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_7, w3_7 */
+      "  sxtb16 r6, r4\n"                    /* w4_7 <- w45_7 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_7, w4_7 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_7 <- w45_7 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_7, w5_7 */
+      "  ldr r11, [r0, #-8]\n"               /* x0_8 <- x */
       "  ldr r2, [r1, #120]\n"               /* w01_8 <- w */
       "  ldr r3, [r1, #124]\n"               /* w23_8 <- w */
-      "  ldr r5, [r1, #128]\n"               /* w45_8 <- w */
+      "  ldr r6, [r1, #128]\n"               /* w45_8 <- w */
       "  sxtb16 r4, r2\n"                    /* w0_8 <- w01_8 */
-      "  smlad r9, r6, r4, r9\n"             /* acc_0_0 <- x0_8, w0_8 */
+      "  smlad r12, r11, r4, r12\n"          /* acc_0_0 <- x0_8, w0_8 */
       "  sxtb16 r4, r2, ror #8\n"            /* w1_8 <- w01_8 */
-      "  smlad r10, r6, r4, r10\n"           /* acc_0_1 <- x0_8, w1_8 */
+      "  smlad lr, r11, r4, lr\n"            /* acc_0_1 <- x0_8, w1_8 */
       "  sxtb16 r4, r3\n"                    /* w2_8 <- w23_8 */
-      "  smlad r11, r6, r4, r11\n"           /* acc_0_2 <- x0_8, w2_8 */
+      "  smlad r5, r11, r4, r5\n"            /* acc_0_2 <- x0_8, w2_8 */
       "  sxtb16 r4, r3, ror #8\n"            /* w3_8 <- w23_8 */
-      "  smlad r12, r6, r4, r12\n"           /* acc_0_3 <- x0_8, w3_8 */
-      "  sxtb16 r4, r5\n"                    /* w4_8 <- w45_8 */
-      "  smlad lr, r6, r4, lr\n"             /* acc_0_4 <- x0_8, w4_8 */
-      "  sxtb16 r5, r5, ror #8\n"            /* w5_8 <- w45_8 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_8, w5_8 */
-      "  ldr r6, [r0, #-4]\n"                /* x0_9 <- x */
-      "  ldr r5, [r1, #132]\n"               /* w01_9 <- w */
+      "  smlad r7, r11, r4, r7\n"            /* acc_0_3 <- x0_8, w3_8 */
+      "  sxtb16 r4, r6\n"                    /* w4_8 <- w45_8 */
+      "  smlad r10, r11, r4, r10\n"          /* acc_0_4 <- x0_8, w4_8 */
+      "  sxtb16 r6, r6, ror #8\n"            /* w5_8 <- w45_8 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_8, w5_8 */
+      "  ldr r11, [r0, #-4]\n"               /* x0_9 <- x */
+      "  ldr r6, [r1, #132]\n"               /* w01_9 <- w */
       "  ldr r4, [r1, #136]\n"               /* w23_9 <- w */
       "  ldr r3, [r1, #140]\n"               /* w45_9 <- w */
-      "  sxtb16 r2, r5\n"                    /* w0_9 <- w01_9 */
-      "  smlad r9, r6, r2, r9\n"             /* acc_0_0 <- x0_9, w0_9 */
-      "  sxtb16 r5, r5, ror #8\n"            /* w1_9 <- w01_9 */
-      "  smlad r10, r6, r5, r10\n"           /* acc_0_1 <- x0_9, w1_9 */
-      "  sxtb16 r5, r4\n"                    /* w2_9 <- w23_9 */
-      "  smlad r11, r6, r5, r11\n"           /* acc_0_2 <- x0_9, w2_9 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w3_9 <- w23_9 */
-      "  smlad r12, r6, r5, r12\n"           /* acc_0_3 <- x0_9, w3_9 */
-      "  sxtb16 r5, r3\n"                    /* w4_9 <- w45_9 */
-      "  smlad lr, r6, r5, lr\n"             /* acc_0_4 <- x0_9, w4_9 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w5_9 <- w45_9 */
-      "  smlad r7, r6, r5, r7\n"             /* acc_0_5 <- x0_9, w5_9 */
-      "  movw r6, #34048\n"
-      "  movt r6, #20971\n"
+      "  sxtb16 r2, r6\n"                    /* w0_9 <- w01_9 */
+      "  smlad r12, r11, r2, r12\n"          /* acc_0_0 <- x0_9, w0_9 */
+      "  sxtb16 r6, r6, ror #8\n"            /* w1_9 <- w01_9 */
+      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_9, w1_9 */
+      "  sxtb16 r6, r4\n"                    /* w2_9 <- w23_9 */
+      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_9, w2_9 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w3_9 <- w23_9 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_9, w3_9 */
+      "  sxtb16 r6, r3\n"                    /* w4_9 <- w45_9 */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_9, w4_9 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w5_9 <- w45_9 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_9, w5_9 */
+      "  movw r11, #34048\n"
+      "  movt r11, #20971\n"
       "  movs r2, #176\n"
-      "  smmla r9, r9, r6, r2\n"             /* acc_0_0 */
-      "  ssat r3, #8, r9, asr #5\n"
-      "  smmla r9, r10, r6, r2\n"            /* acc_0_1 */
-      "  ssat r4, #8, r9, asr #5\n"
-      "  smmla r9, r11, r6, r2\n"            /* acc_0_2 */
-      "  ssat r5, #8, r9, asr #5\n"
-      "  smmla r9, r12, r6, r2\n"            /* acc_0_3 */
-      "  ssat r9, #8, r9, asr #5\n"
-      "  smmla r10, lr, r6, r2\n"            /* acc_0_4 */
-      "  smmla r11, r7, r6, r2\n"            /* acc_0_5 */
+      "  smmla r12, r12, r11, r2\n"          /* acc_0_0 */
+      "  ssat r3, #8, r12, asr #5\n"
+      "  smmla r12, lr, r11, r2\n"           /* acc_0_1 */
+      "  ssat r4, #8, r12, asr #5\n"
+      "  smmla r12, r5, r11, r2\n"           /* acc_0_2 */
+      "  ssat r5, #8, r12, asr #5\n"
+      "  smmla r12, r7, r11, r2\n"           /* acc_0_3 */
+      "  ssat r6, #8, r12, asr #5\n"
+      "  smmla r10, r10, r11, r2\n"          /* acc_0_4 */
+      "  smmla r9, r9, r11, r2\n"            /* acc_0_5 */
       "  ldr r2, [sp]\n"                     /* out on the stack */
       "  strb r3, [r2]\n"                    /* out */
       "  strb r4, [r2, #1]\n"                /* out */
       "  strb r5, [r2, #2]\n"                /* out */
-      "  strb r9, [r2, #3]\n"                /* out */
+      "  strb r6, [r2, #3]\n"                /* out */
       "  ssat r3, #8, r10, asr #5\n"
       "  strb r3, [r2, #4]\n"                /* out */
-      "  ssat r3, #8, r11, asr #5\n"
+      "  ssat r3, #8, r9, asr #5\n"
       "  strb r3, [r2, #5]\n"                /* out */
       "  cmp r0, r8\n"                       /* x, x end */
       "  bne .Ltvmgen_classifier_conv1x6_20_int8_2\n"
