@@ -38,6 +38,7 @@ from utvm.ir.rewrite import (
     map_stmt,
     simplify_body,
 )
+from utvm.schedule.byte_clamp import TOGETHER, ByteClamp, byte_clamp
 from utvm.schedule.epilogue import Epilogue, Sharing
 from utvm.schedule.weighted_sum import Array, WeightedSum, folded_shift, known_bias
 from utvm.schedule.window_layout import WindowLayout, even, pack_words, ring_turns, taps_in_order
@@ -70,13 +71,19 @@ class BlockBuilder:
     filters: int
     constants: Mapping[str, Array]
     epilogue: Epilogue = field(init=False)
+    clamp: ByteClamp | None = field(init=False)
 
     def __post_init__(self) -> None:
         w, b = self.w, self.block
         names = w.variables
         last = {names["x"]: b.pixels - 1, names["c"]: self.first + self.filters - 1}
+        statements = w.epilogue
+        self.clamp = byte_clamp(w, self.constants) if self.sharing() is None else None
+        if self.clamp is not None:
+            statements = self.clamp.statements if self._packs else self.clamp.alone()
+            self.constants = {**self.constants, **self.clamp.constants}
         self.epilogue = Epilogue(
-            w.epilogue,
+            statements,
             w.acc,
             w.filters,
             Linear(0, ((names["c"], 1),)),
@@ -84,6 +91,12 @@ class BlockBuilder:
             frozenset(names.values()),
             sharing=self.sharing(),
         )
+
+    @property
+    def _packs(self) -> bool:
+        """Whether four results of a pixel are stored as a word."""
+        whole = self.block.filters % TOGETHER == 0 and self.first % TOGETHER == 0
+        return whole and self.clamp is not None and self.clamp.packs()
 
     def sharing(self) -> Sharing | None:
         """What layers share; None: every number is a literal."""
@@ -279,7 +292,12 @@ class BlockBuilder:
         def word(i: int) -> Expr:
             return Var(f"constant_{f}_{i}")
 
-        return self.epilogue.result(inside, self._acc(p, f), word, f"{p}_{f}", shift)
+        result = self.epilogue.result(inside, self._acc(p, f), word, f"{p}_{f}", shift)
+        if not self._packs:
+            return result
+        assert self.clamp is not None
+        *others, store = result
+        return [*others, *self.clamp.packed(store, f % TOGETHER, f"{p}_{f // TOGETHER}")]
 
     def _function(self, body: tuple[Stmt, ...]) -> Function:
         """The micro function, with the extents of its parameters."""

@@ -121,8 +121,8 @@ def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
 def fill_row(
     w: WeightedSum, layout: WindowLayout, image: Expr, y: Expr, first: Expr, columns: int
 ) -> tuple[Stmt, ...]:
-    """The rows of the windows of result row ``y``, from result column ``first`` on; of a ring, those
-    that the windows of the row before do not see."""
+    """The rows of the windows of result row ``y``, from result column ``first`` on; of a ring, only
+    those that the windows of the row before do not see."""
     kh = w.window[0]
     known = kh - w.strides[0] if layout.ring else 0
     return _rows(w, layout, (image, y, first), columns, range(known, kh))
