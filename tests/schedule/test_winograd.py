@@ -7,6 +7,7 @@ statement, and assembled for the emulator.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -64,15 +65,22 @@ def test_products_that_are_known() -> None:
 
 
 def layer(
-    rng: random.Random, window: tuple[int, int], strides: tuple[int, int], most: int = 6
+    rng: random.Random,
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    most: int = 6,
+    odd: bool = False,
 ) -> Graph:
-    """A layer with an even number of rows and columns of results."""
+    """A layer with an even number of rows and columns of results, and whole words of channels; or,
+    ``odd``, with any numbers."""
     data = np.random.default_rng(rng.randint(0, 1 << 30))
     b = GraphBuilder("net", find_op)
     dtype = rng.choice([DType.INT8, DType.INT8, DType.UINT8])
     depth, filters = rng.choice([4, 8, 16, 20]), rng.choice([4, 8])
+    if odd:
+        depth, filters = rng.choice([4, 5, 7, 11, 16]), rng.choice([2, 3, 4, 5, 6, 11])
     sides = [
-        (rng.choice(range(2, most + 1, 2)) - 1) * step + taps
+        (rng.choice(range(2, most + 1, 1 if odd else 2)) - 1) * step + taps
         for taps, step in zip(window, strides, strict=True)
     ]
     padding = tuple(n for taps in window for n in _shares(rng, taps - 1))
@@ -84,7 +92,12 @@ def layer(
     weight = b.constant(data.integers(-128, 128, (filters, *window, depth), dtype=np.int8))
     bias = b.constant(data.integers(-1000, 1000, (filters,), dtype=np.int32))
     zero = rng.randint(dtype.minimum, dtype.maximum)
-    attrs = Conv2dAttrs(strides=strides, padding=padding, input_zero_point=int(zero))  # type: ignore[arg-type]
+    attrs = Conv2dAttrs(
+        strides=strides,
+        padding=padding,  # type: ignore[arg-type]
+        input_zero_point=int(zero),
+        weight_zero_point=rng.choice([0, 100]) if odd else 0,
+    )
     total = b.emit("conv2d", [x, weight, bias], attrs)
     multiplier = b.constant(data.integers(0, 1 << 30, (filters,), dtype=np.int32))
     shift = b.constant(data.integers(-12, 1, (filters,), dtype=np.int32))
@@ -114,11 +127,42 @@ def test_layers_keep_the_meaning(
         expect_equal(module, scheduled, seed)
 
 
+@pytest.mark.parametrize("seed", range(24))
+def test_odd_layers_keep_the_meaning(seed: int) -> None:
+    """Odd numbers of rows, columns, channels and filters, all blocks of tiles and filters, weights
+    that need nine bits."""
+    rng = random.Random(seed)
+    graph = layer(rng, (3, 3), (1, 1), most=9, odd=True)
+    module = lower(fuse_ops(graph, find_op), find_op)
+    schedule = WinogradSchedule(
+        tiles=rng.choice([1, 2, 3]), filters=rng.choice([2, 4]), value_bytes=rng.choice([600, 9216])
+    )
+    scheduled = schedule_winograd(module.functions[0], module.constants, schedule)
+    assert scheduled is not None
+    expect_equal(module, scheduled, seed)
+
+
+def test_nothing_is_made_twice_that_overwrites_an_operand() -> None:
+    rng = random.Random(0)
+    graphs = [layer(rng, (3, 3), (1, 1), most=9, odd=True) for _ in range(12)]
+    functions = [lower(fuse_ops(graph, find_op), find_op) for graph in graphs]
+    even = 0
+    for module in functions:
+        (function,) = module.functions
+        shape = function.outputs[0].shape
+        whole = shape[1] % 2 == 0 and shape[2] % 2 == 0
+        alone = replace(function, in_place=(0,))
+        assert (schedule_winograd(alone, module.constants) is not None) == whole
+        even += whole
+    assert 0 < even < len(functions)
+
+
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])
 def test_assembled_kernels_equal_the_reference(target: str) -> None:
     cases, expected = [], []
-    for seed, (window, strides) in enumerate([*WINDOWS, OTHERS[0]]):
-        graph = layer(random.Random(100 + seed), window, strides, most=10)
+    for seed, (window, strides) in enumerate([*WINDOWS, OTHERS[0], WINDOWS[0], WINDOWS[0]]):
+        odd = seed > len(WINDOWS)
+        graph = layer(random.Random(100 + seed), window, strides, most=10, odd=odd)
         type = graph.values[graph.inputs[0]].type
         data = np.random.default_rng(seed).integers(type.dtype.minimum, 127, type.shape)
         known = {graph.inputs[0]: data.astype(type.dtype.numpy), **graph.constants}

@@ -32,6 +32,7 @@ from utvm.ir.rewrite import simplify_body, statements
 _COUNT, _TURNS, _PITCH, _VALUE = Var("count"), Var("turns"), Var("pitch"), Var("value")
 _PLACE, _TURN = Var("place"), Var("turn")
 _UNROLLED = (8, 4, 2, 1)
+_PIXELS = "copy_pixels_"
 _TYPES = (DType.INT8, DType.UINT8, DType.INT16)
 
 
@@ -54,12 +55,24 @@ def copy(source: Pointer, buffer: Buffer, at: Expr, size: int) -> Invoke:
     return Invoke(micro.name, (source, Pointer(buffer, at)), (Imm(words // unroll),))
 
 
+def copy_pixels(source: Pointer, buffer: Buffer, at: Expr, count: int, depth: int) -> Invoke:
+    """Copies ``count`` pixels of ``depth`` bytes, at least 4, each to whole words. What lies behind
+    a pixel's last channel stays as it is."""
+    micro = _pixels_micro(buffer.dtype, depth)
+    return Invoke(micro.name, (source, Pointer(buffer, at)), (Imm(count),))
+
+
 def fills_of(body: Sequence[Stmt]) -> tuple[Function, ...]:
-    """The micro functions of all calls of ``blank`` and ``copy`` in a body."""
+    """The micro functions of all calls of ``blank`` and copies in a body."""
     called = {stmt.function for stmt in statements(tuple(body)) if isinstance(stmt, Invoke)}
     makers = (_blank_micro, _copy_micro)
     micros = (make(t, unroll) for make in makers for t in _TYPES for unroll in _UNROLLED)
-    return tuple(micro for micro in micros if micro.name in called)
+    found = [micro for micro in micros if micro.name in called]
+    for name in sorted(called):
+        if name.startswith(_PIXELS):
+            dtype, depth = name.removeprefix(_PIXELS).split("_")
+            found.append(_pixels_micro(DType(dtype), int(depth)))
+    return tuple(found)
 
 
 @cache
@@ -96,5 +109,27 @@ def _copy_micro(dtype: DType, unroll: int) -> Function:
         (lines,),
         simplify_body((For(_TURN, Imm(0), _TURNS, tuple(body), parallel=True),)),
         comment=(f"So many turns of {unroll} words of pixels.",),
+        scalars=(_TURNS,),
+    )
+
+
+def _pixels_micro(dtype: DType, depth: int) -> Function:
+    """The last word of a pixel overlaps the one before it."""
+    pitch = depth + -depth % 4
+    places = [*range(0, depth - 3, 4), *([depth - 4] if depth % 4 else [])]
+    source = Buffer("x", dtype, (depth,), "input")
+    lines = Buffer("lines", dtype, (depth,), "output")
+    loads = tuple(
+        Let(Var(f"word_{i}"), Load(source, (_TURN * depth + at,), 4)) for i, at in enumerate(places)
+    )
+    stores = tuple(
+        Store(lines, (_TURN * pitch + at,), Var(f"word_{i}"), 4) for i, at in enumerate(places)
+    )
+    return Function(
+        f"{_PIXELS}{dtype.value}_{depth}",
+        (source,),
+        (lines,),
+        simplify_body((For(_TURN, Imm(0), _TURNS, (*loads, *stores), parallel=True),)),
+        comment=(f"Pixels of {depth} bytes, {pitch} apart.",),
         scalars=(_TURNS,),
     )

@@ -39,7 +39,14 @@ from utvm.schedule.depthwise_kernel import (
 from utvm.schedule.depthwise_kernel import stream_bytes as depthwise_bytes
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
-from utvm.schedule.line_buffer import has_expand
+from utvm.schedule.estimates import (
+    NARROW,
+    WIDE,
+    direct_cycles,
+    filling_cycles,
+    loop_cycles,
+    winograd_cycles,
+)
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
 from utvm.schedule.records import Config, Record, config_of
@@ -48,15 +55,10 @@ from utvm.schedule.split_sum import read_split_sum
 from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases, read_transposed
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
-from utvm.schedule.window_layout import has_ring, ring_turns, window_layout
+from utvm.schedule.window_layout import has_ring, ring_turns
 from utvm.schedule.winograd_block import DEFAULT
-from utvm.schedule.winograd_kernel import (
-    is_winograd,
-    schedule_winograd,
-    stream_bytes,
-    winograd_form,
-)
-from utvm.schedule.winograd_transform import tile_of
+from utvm.schedule.winograd_kernel import schedule_winograd
+from utvm.schedule.winograd_tiles import is_winograd, stream_bytes, whole_channels, winograd_form
 from utvm.target.target import Target
 
 Knobs = Mapping[str, Sequence[int]]
@@ -101,18 +103,8 @@ and assembling them takes a second."""
 MOST_ACROSS = 12
 """Sums of a depthwise block across channels."""
 
-# Cycles per product with two pixels and four filters: see docs/design/microkernels.md.
-_NARROW, _WIDE = 1.13, 1.0
-_LOOPS = 3.0
-"""The same for loops in C."""
-_EXPANSION = 40.0
-"""Cycles for the 16 values of a filter's channel."""
 MOST_EXPANDED = 16 << 10
 """Bytes of RAM that transformed weights may take."""
-_EPILOGUE = 8.0
-"""Cycles per result for rescale and store."""
-_WORDS, _ELEMENTS = 1.7, 2.7
-"""Cycles for an element of the line buffer, by words of the image or one by one."""
 _WORTH_A_RING = 0.1
 """Part of a kernel's cycles that a ring should save to be worth its constants."""
 _UNNAMED = ("shared", "ring")
@@ -224,7 +216,7 @@ def _block_options(
     for wide in (False, True) if all(w.narrow for w in sums) else (True,):
         schedule = ConvSchedule(wide=wide)
         yield Option(
-            products * (_WIDE if wide else _NARROW),
+            products * (WIDE if wide else NARROW),
             weights * (2 if wide else 1),
             partial(build, function, constants, schedule),
             default_config(template, schedule),
@@ -249,11 +241,9 @@ def _looped(function: Function, target: Target, block: Blocking | None) -> Sched
 
 def _loops_option(w: WeightedSum, function: Function, target: Target) -> Option:
     """Loops in C: they keep weights of uint8 with a zero point in one byte each."""
-    results = w.image[0] * w.rows * w.columns * w.filters
     weights = int(w.weights.size)
-    cycles = results * (weights // w.filters * _LOOPS + _EPILOGUE)
     return Option(
-        cycles,
+        loop_cycles(w),
         weights,
         partial(_looped, function, target, None),
         config_of({"template": "loops"}),
@@ -330,8 +320,6 @@ def _direct_options(
 ) -> Iterator[Option]:
     """Register blocks over line buffers."""
     weights = int(w.weights.size)
-    results = w.image[0] * w.rows * w.columns * w.filters
-    products = results * weights // w.filters
     widths = (False, True) if w.narrow else (True,)
     rings = (False, True) if has_ring(w) else (False,)
     blocks = [replace(_default_block(w, wide), ring=r) for r in rings for wide in widths]
@@ -340,25 +328,17 @@ def _direct_options(
         (c, s) for c, s in _direct_space() if s.wide in widths and s.ring in rings and _fits(w, s)
     )
     for config, schedule in (defaults | dict(space)).items():
-        cycles = products * (_WIDE if schedule.wide else _NARROW) + results * _EPILOGUE
+        cycles = direct_cycles(w, schedule.wide)
         yield Option(
-            cycles + _filling(w, schedule.ring),
+            cycles + filling_cycles(w, schedule.ring),
             weights * (2 if schedule.wide else 1) * (ring_turns(w) if schedule.ring else 1),
             partial(schedule_conv, function, constants, schedule),
             config,
             config in defaults,
             of_weights=int(w.weights.size),
             lavish=schedule.ring
-            and _filling(w, False) - _filling(w, True) < _WORTH_A_RING * cycles,
+            and filling_cycles(w, False) - filling_cycles(w, True) < _WORTH_A_RING * cycles,
         )
-
-
-def _filling(w: WeightedSum, ring: bool) -> float:
-    """Cycles for the line buffer."""
-    rows = w.strides[0] if ring else w.window[0]
-    layout = window_layout(w, w.columns)
-    elements = w.image[0] * w.rows * rows * layout.columns * w.depth
-    return elements * (_WORDS if has_expand(w, layout) else _ELEMENTS)
 
 
 def _default_block(w: WeightedSum, wide: bool) -> ConvSchedule:
@@ -390,9 +370,7 @@ def _winograd_options(
     """Fewer products; all of the schedules that make different code."""
     if not is_winograd(w):
         return
-    results = w.image[0] * w.rows * w.columns * w.filters
-    cycles = results / 4 * _winograd_tile(w)
-    expansion = _EXPANSION * w.filters * w.depth
+    weights, w = int(w.weights.size), whole_channels(w)
     defaults = [default_config("winograd", replace(DEFAULT, expanded=e)) for e in (False, True)]
     others = _configs("winograd", DEFAULT, WINOGRAD_KNOBS)
     known: set[tuple[object, ...]] = set()
@@ -405,21 +383,13 @@ def _winograd_options(
         if schedule.expanded and stream_bytes(w) > MOST_EXPANDED:
             continue
         yield Option(
-            cycles + (expansion if schedule.expanded else 0),
+            winograd_cycles(w, schedule.expanded),
             int(w.weights.size) if schedule.expanded else stream_bytes(w),
             partial(schedule_winograd, function, constants, schedule),
             config,
             config in defaults,
-            of_weights=int(w.weights.size),
+            of_weights=weights,
         )
-
-
-def _winograd_tile(w: WeightedSum) -> float:
-    """Cycles for the 2x2 results of one filter: products, sums and results, share of transforms."""
-    tile = tile_of(w)
-    products = len(tile.products)
-    sums = len(tile.sums)
-    return 0.94 * products * w.depth + 94 + 6 * sums + 2.25 * products * w.depth / w.filters
 
 
 def _depthwise_options(

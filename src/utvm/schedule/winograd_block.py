@@ -36,17 +36,19 @@ _SUM, _STEP, _T, _F = Var("sum"), Var("k"), Var("t"), Var("f")
 
 
 def transformed_weights(w: WeightedSum) -> np.ndarray:
-    """G g G' of every filter and channel, int16 [filters, products, depth], channels in the order
-    that SXTB16 yields."""
+    """G g G' of every filter and channel, [filters, products, depth], channels in the order that
+    SXTB16 yields."""
     u = tile_of(w).weights(w.weights)
     grouped = u.reshape(*u.shape[:2], -1, 4)[..., _ORDER]
-    return np.ascontiguousarray(grouped.reshape(u.shape)).astype(np.int16)
+    return np.ascontiguousarray(grouped.reshape(u.shape))
 
 
-def fits_int32(w: WeightedSum, biases: Array) -> bool:
-    """Whether nothing can overflow on the way; a value is a sum of four pixels."""
-    tile = tile_of(w)
-    per_product = np.abs(transformed_weights(w).astype(np.int64)).sum(axis=2)
+def fits_words(w: WeightedSum, biases: Array) -> bool:
+    """Whether weights fit int16 and no sum leaves int32; a value is a sum of four pixels."""
+    tile, weights = tile_of(w), np.abs(transformed_weights(w))
+    if weights.max(initial=0) >= 1 << 15:
+        return False
+    per_product = weights.sum(axis=2)
     sums = [
         per_product[:, run.first + i * run.each :][:, : run.each].sum(axis=1).max()
         for run in tile.runs
@@ -86,13 +88,17 @@ def turn_steps(steps: int, most: int) -> int:
 @dataclass
 class MultiplyBuilder:
     """Makes the micro function that multiplies values of ``tiles`` tiles with ``filters`` filters
-    at a time, as the schedule says."""
+    at a time, as the schedule says: those of [first, first + count). ``more``: other filters read
+    the values afterwards."""
 
     w: WeightedSum
     tiles: int
     biases: Array
     constants: Mapping[str, Array]
-    schedule: WinogradSchedule = DEFAULT
+    schedule: WinogradSchedule
+    first: int
+    count: int
+    more: bool = False
     tile: Tile = field(init=False)
     epilogue: Epilogue = field(init=False)
 
@@ -104,7 +110,7 @@ class MultiplyBuilder:
             w.acc,
             w.filters,
             Linear(0, (("c", 1),)),
-            {"y": 1, "x": 2 * self.tiles - 1, "c": w.filters - 1},
+            {"y": 1, "x": 2 * self.tiles - 1, "c": self.first + self.count - 1},
             frozenset(("n", "y", "x", "c")),
             streams_literals=True,
         )
@@ -115,10 +121,10 @@ class MultiplyBuilder:
 
     @property
     def apart(self) -> bool:
-        """Whether sums need a buffer of their own: too few channels leave no room for them, or so
-        many products that no pointer reaches them all."""
+        """Whether sums need a buffer of their own: values are read again, too few channels leave no
+        room for them, or so many products that no pointer reaches them all."""
         small = self.w.depth < 2 * self.tiles * self.filters
-        return small or 2 * self._size > MOST_REACH
+        return self.more or small or 2 * self._size > MOST_REACH
 
     def build(self) -> Function | None:
         """The micro function; None where the epilogue cannot be taken over."""
@@ -131,7 +137,7 @@ class MultiplyBuilder:
             return None
         results = (For(_F, Imm(0), Imm(self.filters), results, self.schedule.results),)
         results = (For(_T, Imm(0), Imm(self.tiles), results),)
-        blocks = self.w.filters // self.filters
+        blocks = self.count // self.filters
         body: tuple[Stmt, ...] = (For(_BLOCK, Imm(0), Imm(blocks), (*products, *results)),)
         body = simplify_body((For(_PAIR, Imm(0), COUNT, body),))
         inputs, outputs = self.epilogue.parameters()
@@ -154,10 +160,10 @@ class MultiplyBuilder:
 
     def stream(self) -> np.ndarray:
         """Per block: weights product by product, then bias and rescale filter by filter."""
-        u = transformed_weights(self.w)
+        u = transformed_weights(self.w).astype(np.int16)
         rescale = self.rescale()
         parts: list[np.ndarray] = []
-        for begin in range(0, self.w.filters, self.filters):
+        for begin in range(self.first, self.first + self.count, self.filters):
             own = u[begin : begin + self.filters]
             words = pair_words(own.reshape(-1)).reshape(self.filters, len(self.tile.products), -1)
             parts.append(words.transpose(1, 2, 0).reshape(-1))
@@ -182,7 +188,7 @@ class MultiplyBuilder:
         return Buffer("v", I16, ((self.tiles + 1) * self._size,), "output")
 
     def _stream_buffer(self) -> Buffer:
-        return Buffer("w", I32, (self.block_words * (self.w.filters // self.filters),), "input")
+        return Buffer("w", I32, (self.block_words * (self.count // self.filters),), "input")
 
     def _sums(self) -> Buffer:
         return Buffer("sums", I32, (len(self.tile.sums) * self.tiles * self.filters,), "output")
@@ -277,7 +283,7 @@ class MultiplyBuilder:
         ]
         for (i, j), acc in accs.items():
             x = _PAIR * (2 * self.tiles) + _T * 2 + j
-            inside = {"y": Imm(i), "x": x, "c": _BLOCK * self.filters + _F + f}
+            inside = {"y": Imm(i), "x": x, "c": _BLOCK * self.filters + _F + (self.first + f)}
             result += self.epilogue.result(inside, acc, words.__getitem__, f"{i}{j}_{f}", shift)
         return result
 

@@ -22,6 +22,7 @@ from utvm.ir.loop import (
     If,
     Imm,
     Invoke,
+    Let,
     Load,
     Pointer,
     Stmt,
@@ -32,22 +33,20 @@ from utvm.ir.loop import (
 )
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.conv_kernel import Scheduled
-from utvm.schedule.fill import blank, copy, fills_of
+from utvm.schedule.fill import blank, copy, copy_pixels, fills_of
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
-from utvm.schedule.winograd_algorithm import EVERYWHERE
-from utvm.schedule.winograd_block import (
-    DEFAULT,
-    MultiplyBuilder,
-    WinogradSchedule,
-    fits_int32,
-    turn_steps,
+from utvm.schedule.winograd_block import DEFAULT, MultiplyBuilder, WinogradSchedule, fits_words
+from utvm.schedule.winograd_tiles import (
+    Tiles,
+    expandable,
+    filter_parts,
+    is_winograd,
+    tiles_of,
+    tiles_on_end,
+    tiles_together,
+    whole_channels,
 )
-from utvm.schedule.winograd_transform import FILTERS, TransformBuilder, tile_of, weights_micro
-
-MOST_TAPS = 7
-MOST_SUMS = 8
-MOST_UNROLLED = 160
-"""Products in a turn of the loop: more gain little, and assembling them takes seconds."""
+from utvm.schedule.winograd_transform import TransformBuilder, tile_of, weights_micro
 
 
 def schedule_winograd(
@@ -59,78 +58,24 @@ def schedule_winograd(
     w = read_weighted_sum(function, constants)
     if w is None or not is_winograd(w):
         return None
-    biases = known_bias(w.bias, w.filters, constants)
-    if biases is None or not fits_int32(w, biases):
+    w, biases = whole_channels(w), known_bias(w.bias, w.filters, constants)
+    if biases is None or not fits_words(w, biases):
         return None
-    tiles = w.columns // 2
+    if schedule.expanded and not expandable(w, schedule):
+        return None
+    tiles, shares = tiles_of(w, schedule), filter_parts(w, schedule)
     parts: list[_Part] = []
-    for width in dict.fromkeys((min(schedule.tiles, tiles), 1)):
-        if width == 1 and schedule.tiles > 1 and tiles % schedule.tiles == 0:
+    for width in dict.fromkeys((tiles.block, 1)):
+        if width == 1 and tiles.block > 1 and (tiles.first + tiles.last) % tiles.block == 0:
             continue
-        builder = MultiplyBuilder(w, width, biases, constants, schedule)
-        micro = builder.build()
-        if micro is None:
-            return None
-        parts.append(_Part(width, builder, micro))
-    return _Kernel(w, parts, schedule).build()
-
-
-def is_winograd(w: WeightedSum) -> bool:
-    """Windows where products are saved, whole tiles and blocks."""
-    return (
-        min(w.window) > 1
-        and max(w.window) <= MOST_TAPS
-        and saves_products(w)
-        and w.narrow
-        and w.source.dtype in (DType.INT8, DType.UINT8)
-        and w.row_dilation == 1
-        and w.rows % 2 == 0
-        and w.columns % 2 == 0
-        and w.depth % 4 == 0
-        and w.filters % FILTERS == 0
-        and fits_int32(w, np.zeros(w.filters, np.int32))
-    )
-
-
-def saves_products(w: WeightedSum) -> bool:
-    """Whether there are fewer products than in the sums; strides as long as the window leave the
-    pixels of a tile with one result each."""
-    (kh, kw), tile = w.window, tile_of(w)
-    everywhere = EVERYWHERE in tile.rows.positions and EVERYWHERE in tile.columns.positions
-    return everywhere and len(tile.products) < 4 * kh * kw
-
-
-def winograd_form(w: WeightedSum, schedule: WinogradSchedule) -> tuple[object, ...] | None:
-    """What decides about the code, equal for schedules that make the same; None if there is no such
-    kernel: too many sums for the registers, filters that do not divide."""
-    s, tile = schedule, tile_of(w)
-    tiles = w.columns // 2
-    block = min(s.tiles, tiles)
-    sums = block * s.filters
-    if sums > MOST_SUMS or w.filters % s.filters or s.filters % s.results:
-        return None
-    chunk = tiles_on_end(w, s)
-    if chunk % s.together or tiles % s.together:
-        s = replace(s, together=1)
-    turns = tuple(turn_steps(run.each * w.depth // 2, s.steps) for run in tile.runs)
-    if max(turns) * sums > MOST_UNROLLED:
-        return None
-    return block, s.filters, turns, s.results, s.together, chunk, s.expanded
-
-
-def tiles_on_end(w: WeightedSum, schedule: WinogradSchedule) -> int:
-    """Tiles of a strip that are transformed, then multiplied: shares of equal size, of whole blocks
-    of tiles."""
-    tiles, block = w.columns // 2, schedule.tiles
-    each = 2 * len(tile_of(w).products) * w.depth
-    most = max(schedule.value_bytes // each // block, 1) * block
-    chunks = -(-tiles // most)
-    return min(-(-tiles // chunks // block) * block, tiles)
-
-
-def stream_bytes(w: WeightedSum) -> int:
-    """What the transformed weights take."""
-    return 2 * len(tile_of(w).products) * w.depth * w.filters
+        for first, count, own in shares:
+            more = first + count < w.filters
+            builder = MultiplyBuilder(w, width, biases, constants, own, first, count, more)
+            micro = builder.build()
+            if micro is None:
+                return None
+            parts.append(_Part(width, builder, micro))
+    return _Kernel(w, parts, schedule, tiles).build()
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,10 +94,7 @@ class _Kernel:
     w: WeightedSum
     parts: list[_Part]
     schedule: WinogradSchedule
-
-    @property
-    def tiles(self) -> int:
-        return self.w.columns // 2
+    tiles: Tiles
 
     @property
     def chunk(self) -> int:
@@ -161,10 +103,7 @@ class _Kernel:
 
     @property
     def transform(self) -> TransformBuilder:
-        """Some tiles at a time where nothing is left over."""
-        together = self.schedule.together
-        whole = self.chunk % together == 0 and self.tiles % together == 0
-        return TransformBuilder(self.w, self.line, together if whole else 1)
+        return TransformBuilder(self.w, self.line, tiles_together(self.w, self.schedule))
 
     @property
     def _tile(self) -> int:
@@ -187,7 +126,8 @@ class _Kernel:
 
     @property
     def values(self) -> Buffer:
-        return Buffer("values", DType.INT16, ((self.chunk + 1) * self._tile,), "workspace")
+        most = max(self.chunk, self.tiles.last)
+        return Buffer("values", DType.INT16, ((most + 1) * self._tile,), "workspace")
 
     @property
     def sums(self) -> tuple[Buffer, ...]:
@@ -199,29 +139,28 @@ class _Kernel:
 
     def build(self) -> Scheduled:
         w = self.w
-        stream, first_of_all, data = _stream(w, self.parts[0].builder, self.schedule.expanded)
-        n, strip, chunk = Var("n"), Var("strip"), Var("chunk")
-        full, rest = divmod(self.tiles, self.chunk)
-        row: tuple[Stmt, ...] = (
-            loop(chunk, full, *self._tiles(stream, strip, chunk * self.chunk, self.chunk)),
-        )
-        if rest:
-            row += self._tiles(stream, strip, Imm(full * self.chunk), rest)
-        rows_of_pixels = _copy(w, self.lines, self.rows, n, strip * (2 * w.strides[0]))
-        whole = (blank(self.lines, Imm(0), w.padding, 1, self.lines.elements),) if w.padded else ()
-        rows = loop(strip, w.rows // 2, *rows_of_pixels, *row)
+        data, first_of_all, own = self._constants()
+        n, strip = Var("n"), Var("strip")
+        twice = w.rows % 2 == 1
+        y = Var("row") if twice else strip * 2
+        begin = (Let(Var("row"), Binary("min", strip * 2, Imm(w.rows - 2))),) if twice else ()
+        row = (*begin, *_copy(w, self.lines, self.rows, n, y * w.strides[0]), *self._row(y))
+        whole: tuple[Stmt, ...] = ()
+        if w.padded or w.depth > w.pixel_pitch:
+            whole = (blank(self.lines, Imm(0), w.padding, 1, self.lines.elements),)
+        rows = loop(strip, -(-w.rows // 2), *row)
         body = simplify_body((*first_of_all, loop(n, w.image[0], *whole, rows)))
         operands = (o for part in self.parts for o in part.builder.epilogue.operands.values())
         tables = {operand.buffer.name for operand in operands}
         kept = tuple(b for b in w.function.constants if b.name in tables)
-        own = (stream,) if self.schedule.expanded else ()
         function = replace(
             w.function,
             body=body,
             workspace=(self.values, *self.sums, self.lines, *own),
             constants=(*(Buffer(k, dtype_of(a), a.shape, "const") for k, a in data.items()), *kept),
         )
-        expand = (weights_micro(w, self.schedule.filters),) if self.schedule.expanded else ()
+        width = self.parts[0].builder.filters
+        expand = (weights_micro(w, width),) if self.schedule.expanded else ()
         micros = (
             self.transform.build(),
             *expand,
@@ -229,10 +168,40 @@ class _Kernel:
         )
         return Scheduled(function, (*micros, *fills_of(body)), data)
 
-    def _tiles(self, stream: Buffer, strip: Expr, first: Expr, count: int) -> tuple[Stmt, ...]:
-        """``count`` tiles of a strip from tile ``first`` on."""
+    def _stream(self, builder: MultiplyBuilder) -> Buffer:
+        """The weights and constants of some filters: offline, or in RAM at run time."""
+        words = builder.block_words * (builder.count // builder.filters)
+        if self.schedule.expanded:
+            return Buffer("stream", DType.INT32, (words,), "workspace")
+        name = f"{self.w.function.name}_stream{'_tail' if builder.first else ''}"
+        return Buffer(name, DType.INT32, (words,), "const")
+
+    def _constants(self) -> tuple[dict[str, Array], tuple[Stmt, ...], tuple[Buffer, ...]]:
+        """Arrays by name, what is done with them before all else, and memory for that."""
+        builders = [part.builder for part in self.parts]
+        if not self.schedule.expanded:
+            return {self._stream(b).name: b.stream() for b in builders}, (), ()
+        stream = self._stream(builders[0])
+        arrays, body = _expansion(self.w, builders[0], stream)
+        return arrays, body, (stream,)
+
+    def _row(self, y: Expr) -> tuple[Stmt, ...]:
+        """Results of rows ``y`` and ``y + 1``."""
+        chunk, last = Var("chunk"), self.tiles.last
+        full, rest = divmod(self.tiles.first, self.chunk)
+        row: tuple[Stmt, ...] = (
+            loop(chunk, full, *self._tiles(y, chunk * (2 * self.chunk), self.chunk)),
+        )
+        if rest:
+            row += self._tiles(y, Imm(2 * full * self.chunk), rest)
+        if last:
+            row += self._tiles(y, Imm(self.w.columns - 2 * last), last)
+        return row
+
+    def _tiles(self, y: Expr, x: Expr, count: int) -> tuple[Stmt, ...]:
+        """``count`` tiles of a strip, whose first result is in column ``x``."""
         w, tile = self.w, self._tile
-        pixels = Pointer(self.lines, first * (2 * w.strides[1] * w.depth))
+        pixels = Pointer(self.lines, x * (w.strides[1] * w.depth))
         turns = Imm(count // self.transform.unroll)
         arguments = pixels, Pointer(self.values, Imm(tile))
         calls = [Invoke(self.transform.name, arguments, (turns,))]
@@ -241,36 +210,28 @@ class _Kernel:
             whole = (count - done) // part.tiles
             if whole == 0:
                 continue
-            pointers = [Pointer(stream, Imm(0))]
+            pointers = [Pointer(self._stream(part.builder), Imm(0))]
             results: list[Pointer] = []
             for operand in part.builder.epilogue.operands.values():
-                offset = operand.outer + (first + done) * (2 * operand.step("x"))
-                offset = offset + strip * (2 * operand.step("y"))
+                offset = operand.outer + (x + 2 * done) * operand.step("x")
+                offset = offset + y * operand.step("y")
                 pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
                 (results if operand.buffer.scope == "output" else pointers).append(pointer)
             room = tuple(Pointer(b, Imm(0)) for b in self.sums if part.builder.apart)
             places = (*pointers, *results, Pointer(self.values, Imm(done * tile)), *room)
             calls.append(Invoke(part.micro.name, places, (Imm(whole),)))
-            done += whole * part.tiles
+            if not part.builder.more:
+                done += whole * part.tiles
         return tuple(calls)
 
 
-def _stream(
-    w: WeightedSum, builder: MultiplyBuilder, expanded: bool
-) -> tuple[Buffer, tuple[Stmt, ...], dict[str, Array]]:
-    """The stream of weights and constants, what fills it if it is in RAM, and arrays by name."""
+def _expansion(
+    w: WeightedSum, builder: MultiplyBuilder, stream: Buffer
+) -> tuple[dict[str, Array], tuple[Stmt, ...]]:
+    """Weights and constants of the rescale by name, and what makes the stream of them."""
     name = w.function.name
-    words = builder.block_words
-    filters = builder.filters
+    words, filters = builder.block_words, builder.filters
     blocks = w.filters // filters
-    if not expanded:
-        data = builder.stream()
-        return (
-            Buffer(f"{name}_stream", DType.INT32, data.shape, "const"),
-            (),
-            {f"{name}_stream": data},
-        )
-    stream = Buffer("stream", DType.INT32, (blocks * words,), "workspace")
     taps = np.ascontiguousarray(w.weights.reshape(-1).astype(np.int8))
     rescale = builder.rescale().reshape(-1)
     arrays: dict[str, Array] = {f"{name}_taps": taps, f"{name}_rescale": rescale}
@@ -284,7 +245,7 @@ def _stream(
     word = Load(sources[1], (block * per_block + i,))
     copy = Store(stream, (block * words + (words - per_block) + i,), word)
     expand = Invoke(weights_micro(w, filters).name, pointers, (Imm(filters),))
-    return stream, (loop(block, blocks, expand, loop(i, per_block, copy, parallel=True)),), arrays
+    return arrays, (loop(block, blocks, expand, loop(i, per_block, copy, parallel=True)),)
 
 
 def _copy(w: WeightedSum, lines: Buffer, rows: int, n: Expr, y: Expr) -> tuple[Stmt, ...]:
@@ -297,8 +258,12 @@ def _copy(w: WeightedSum, lines: Buffer, rows: int, n: Expr, y: Expr) -> tuple[S
     count = min(width * depth, size - left * depth)
     source = w.source.view(w.source.elements)
     to = ky * size + left * depth
-    at = (n * height + row) * (width * depth)
-    inside = copy(Pointer(source, at), lines, to, count)
+    pixel = w.pixel_pitch
+    pointer = Pointer(source, (n * height + row) * (width * pixel))
+    if pixel == depth:
+        inside = copy(pointer, lines, to, count)
+    else:
+        inside = copy_pixels(pointer, lines, to, count // depth, pixel)
     if top == 0 and (w.rows - 1) * w.strides[0] + w.window[0] <= height:
         return (loop(ky, rows, inside),)
     outside = blank(lines, to, w.padding, 1, count)
