@@ -35,6 +35,7 @@ from utvm.passes.hoist_addresses import hoist_addresses
 from utvm.passes.legalize import legalize
 from utvm.passes.lower import lower
 from utvm.passes.plan_memory import plan_memory
+from utvm.passes.trim_windows import trim_windows
 from utvm.schedule.module import schedule_module
 from utvm.schedule.records import NO_RECORDS, Records
 from utvm.target.target import Target
@@ -122,6 +123,7 @@ def lower_network(
         ("fold-shapes", partial(fold_constants, find_op=find_op)),
         ("legalize", partial(legalize, find_op=find_op)),
         ("fold-pad", fold_pad),
+        ("trim-windows", trim_windows),
         ("compose-luts", partial(compose_luts, find_op=find_op)),
         ("fold-constants", partial(fold_constants, find_op=find_op)),
         ("cancel-moves", cancel_moves),
