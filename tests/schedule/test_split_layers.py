@@ -84,7 +84,9 @@ def test_parts_keep_the_meaning(seed: int) -> None:
         assert groups == 1 and read_weighted_sum(function, module.constants) is not None
         return
     assert len(split.parts) % groups == 0
-    schedule = ConvSchedule(rng.randint(1, 3), rng.choice([2, 4]), rng.random() < 0.5, 4)
+    schedule = ConvSchedule(
+        rng.randint(1, 3), rng.choice([2, 4]), rng.random() < 0.5, 4, ring=rng.random() < 0.5
+    )
     scheduled = schedule_split(function, module.constants, schedule)
     assert scheduled is not None
     expect_equal(module, scheduled, seed)

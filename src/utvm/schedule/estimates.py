@@ -87,3 +87,9 @@ def _unevenness(columns: int, pixels: int, filters: int, width: int) -> float:
         rest = turn(side, filters % width) if filters % width else 0
         total += times * (filters // width * turn(side, width) + rest)
     return total / (columns * filters) / (turn(2, 4) / 8)
+
+
+def step_cycles(w: WeightedSum, pixels: int) -> int:
+    """Cycles for one step of a row of results in blocks of all filters: loads, then products."""
+    whole, rest = divmod(w.columns, pixels)
+    return whole * (pixels + w.filters + 1 + pixels * w.filters) + rest * (2 + 2 * w.filters)

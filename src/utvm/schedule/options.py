@@ -45,6 +45,7 @@ from utvm.schedule.estimates import (
     direct_cycles,
     filling_cycles,
     loop_cycles,
+    step_cycles,
     winograd_cycles,
 )
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
@@ -107,6 +108,8 @@ MOST_EXPANDED = 16 << 10
 """Bytes of RAM that transformed weights may take."""
 _WORTH_A_RING = 0.1
 """Part of a kernel's cycles that a ring should save to be worth its constants."""
+_FEW_STEPS = 12
+"""Steps of a turn of the loop where a step is short."""
 _UNNAMED = ("shared", "ring")
 
 
@@ -162,8 +165,7 @@ def _packed_options(
         return list(_transposed_options(phases, function, constants))
     split = read_split_sum(function, constants)
     if split is not None:
-        build = schedule_split
-        return list(_block_options(split.parts, build, "split", function, constants))
+        return list(_split_options(split.parts, function, constants))
     if schedule_elementwise(function) is not None:
         return list(_element_options(function))
     options = options_of(function, constants)
@@ -200,28 +202,49 @@ def _transposed_options(
 ) -> Iterator[Option]:
     """Register blocks for each pair of phases."""
     sums = [w for group in phases.groups for w in group]
-    return _block_options(sums, schedule_transposed, "transposed", function, constants)
+    for schedule in _wide_or_narrow(sums):
+        build = partial(schedule_transposed, function, constants, schedule)
+        yield _blocks_option(sums, "transposed", schedule, build)
 
 
-def _block_options(
-    sums: Sequence[WeightedSum],
-    build: Callable[[Function, Mapping[str, Array], ConvSchedule], Scheduled | None],
-    template: str,
-    function: Function,
-    constants: Mapping[str, Array],
+def _split_options(
+    sums: Sequence[WeightedSum], function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
+    """Register blocks for each group and phase, perhaps on rings."""
+    rings = (False, True) if any(map(has_ring, sums)) else (False,)
+    for ring, schedule in product(rings, _wide_or_narrow(sums)):
+        schedule = replace(schedule, ring=ring)
+        build = partial(schedule_split, function, constants, schedule)
+        option = _blocks_option(sums, "split", schedule, build)
+        filling = sum(filling_cycles(w, ring and has_ring(w)) for w in sums)
+        saved = sum(filling_cycles(w, False) for w in sums) - filling
+        lavish = ring and saved < _WORTH_A_RING * option.cycles
+        turns = max(map(ring_turns, sums)) if ring else 1
+        own = option.bytes * turns
+        yield replace(option, cycles=option.cycles + filling, bytes=own, lavish=lavish)
+
+
+def _wide_or_narrow(sums: Sequence[WeightedSum]) -> Iterator[ConvSchedule]:
+    for wide in (False, True) if all(w.narrow for w in sums) else (True,):
+        yield ConvSchedule(wide=wide)
+
+
+def _blocks_option(
+    sums: Sequence[WeightedSum],
+    template: str,
+    schedule: ConvSchedule,
+    build: Callable[[], Scheduled | None],
+) -> Option:
     """Register blocks for each of several sums that make a kernel."""
     weights = sum(int(w.weights.size) for w in sums)
     products = sum(w.image[0] * w.rows * w.columns * int(w.weights.size) for w in sums)
-    for wide in (False, True) if all(w.narrow for w in sums) else (True,):
-        schedule = ConvSchedule(wide=wide)
-        yield Option(
-            products * (WIDE if wide else NARROW),
-            weights * (2 if wide else 1),
-            partial(build, function, constants, schedule),
-            default_config(template, schedule),
-            of_weights=weights,
-        )
+    return Option(
+        products * (WIDE if schedule.wide else NARROW),
+        weights * (2 if schedule.wide else 1),
+        build,
+        default_config(template, schedule),
+        of_weights=weights,
+    )
 
 
 def _loop_options(function: Function, target: Target) -> Iterator[Option]:
@@ -342,7 +365,14 @@ def _direct_options(
 
 
 def _default_block(w: WeightedSum, wide: bool) -> ConvSchedule:
-    """Two pixels share four words of int16; four share a word of int8 for two filters."""
+    """Two pixels share four words of int16; four share a word of int8 for two filters. Few filters
+    take more pixels, unless too many columns are left that fill no block."""
+    if w.filters < ConvSchedule.filters:
+        # Eight sums leave too few registers for all loads of a step.
+        fitting = (p for p in (2, 3, 4) if p * w.filters < MOST_ACCUMULATORS)
+        pixels = min(fitting, key=partial(step_cycles, w))
+        steps = _FEW_STEPS if pixels * w.filters <= _FEW_STEPS // 2 else ConvSchedule.steps
+        return ConvSchedule(pixels=pixels, filters=w.filters, wide=wide, steps=steps)
     if not wide and w.columns % 4 == 0 and w.filters % 2 == 0:
         return ConvSchedule(pixels=4, filters=2)
     return ConvSchedule(wide=wide)
