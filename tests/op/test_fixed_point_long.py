@@ -74,6 +74,20 @@ def test_products_that_doubles_round_to_a_half() -> None:
     assert pushed > 5
 
 
+@pytest.mark.parametrize(("zero", "low", "high"), [(-128, -128, 127), (127, -128, 100), (5, 5, 90)])
+@pytest.mark.parametrize("scale", [0.0061234, 0.0213])
+def test_zero_points_of_bytes(zero: int, low: int, high: int, scale: float) -> None:
+    limit = 1 << 20
+    form = long_form((scale,), (np.array([-limit]), np.array([limit])), low, high, zero)
+    assert form is not None
+    attrs = RequantizeLongAttrs("int8", low, high, form.left, form.shift, zero)
+    words = (np.array(form.highs, np.int32), np.array(form.lows, np.int32))
+    x = np.arange(-60000, 60000)
+    (found,) = find_op("requantize_long").reference((x.astype(np.int32), *words), attrs)
+    wanted = np.clip(round_half_away(x * scale) + zero, low, high)
+    np.testing.assert_array_equal(found, wanted)
+
+
 def test_channels_share_the_shifts() -> None:
     scales = (0.00100317, 0.00020171, 0.00070519)
     limits = np.array([1 << 24, 1 << 25, 1 << 20])

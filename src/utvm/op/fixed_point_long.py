@@ -1,6 +1,6 @@
-"""A rescale by a double to 16 bits as one long multiply-add, where that is exact.
+"""A rescale by a double to at most 16 bits as one long multiply-add, where that is exact.
 
-    y = clip((x * 2^left * (high + low / 2^32) + 2^(shift + 31)) >> (32 + shift))
+    y = clip(zero + ((x * 2^left * (high + low / 2^32) + 2^(shift + 31)) >> (32 + shift)))
 
 In: factors, the range of each channel's accumulators, the bounds of results. Out: ``left``,
 ``shift`` and the words of the multipliers, or None. The multiplier has 63 bits, so the product lies
@@ -42,18 +42,26 @@ class LongForm:
 
 
 def long_form(
-    scales: tuple[float, ...], acc_range: tuple[Int64Array, Int64Array], low: int, high: int
+    scales: tuple[float, ...],
+    acc_range: tuple[Int64Array, Int64Array],
+    low: int,
+    high: int,
+    zero_point: int = 0,
 ) -> LongForm | None:
-    """The form of ``round(x * scale)``, halves away from zero, limited to ``low..high``."""
-    assert _LEAST <= low <= high <= _MOST, (low, high)
+    """The form of ``round(x * scale) + zero_point``, halves away from zero, limited to
+    ``low..high``. The zero point, shifted, has room in the addend."""
+    low, high = low - zero_point, high - zero_point
     channels = max(len(scales), len(acc_range[0]))
     reals = np.broadcast_to(np.array(scales), channels).tolist()
     ends = [np.broadcast_to(bound, channels).tolist() for bound in acc_range]
     largest = max(max(-least, most) for least, most in zip(*ends, strict=True))
     if largest > INT32_MAX or not all(2.0**-60 <= real < 2.0**30 for real in reals):
         return None
+    if low < _LEAST or high > _MOST:
+        return None
     left = 31 - max(largest, 1).bit_length()
-    shift = min(left - 1 - math.frexp(max(reals))[1], 31)
+    room = 29 - zero_point.bit_length() if zero_point else 31
+    shift = min(left - 1 - math.frexp(max(reals))[1], room)
     if shift < 1:
         return None
     words: list[tuple[int, int]] = []

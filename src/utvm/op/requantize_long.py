@@ -1,7 +1,7 @@
-"""``requantize_long``: a rescale to 16 bits by a multiplier of two words.
+"""``requantize_long``: a rescale to at most 16 bits by a multiplier of two words.
 
     t = (x << left_shift) * high + ((x << left_shift) * low >> 32) + 2^(shift + 31)
-    y = clamp(t >> (32 + shift), low, high)
+    y = clamp((t >> (32 + shift)) + output_zero_point, low, high)
 
 ``fixed_point_long`` finds constants for which this equals the double of TFLite's FULLY_CONNECTED on
 every accumulator that can occur. On Arm it is SMMUL, SMLAL and a saturating shift. Operands: x
@@ -36,6 +36,8 @@ from utvm.op.quantized_linear import Rescale
 from utvm.op.ranges import Interval, Operands, at_corners
 
 INT32 = DType.INT32
+MOST_ADDEND = 1 << 30
+"""The high word of a product stays below this, so that the sum fits 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,12 @@ class RequantizeLongAttrs(Attrs):
     high: int
     left_shift: int
     shift: int
+    output_zero_point: int = 0
+
+    @property
+    def addend(self) -> int:
+        """The half and the zero point, before the shift."""
+        return (1 << (self.shift - 1)) + (self.output_zero_point << self.shift)
 
 
 def _infer(inputs: Types, attrs: RequantizeLongAttrs) -> tuple[TensorType, ...]:
@@ -61,6 +69,7 @@ def _infer(inputs: Types, attrs: RequantizeLongAttrs) -> tuple[TensorType, ...]:
         expect(fits, "one word or one per channel", f"int32[1] or int32[{channels}]", operand)
     expect_range("left_shift", attrs.left_shift, 0, 30)
     expect_range("shift", attrs.shift, 1, 31)
+    expect_range("the addend", attrs.addend, -MOST_ADDEND, MOST_ADDEND)
     return (TensorType(x.shape, narrow_type(attrs.dtype, attrs.low, attrs.high)),)
 
 
@@ -74,7 +83,7 @@ def _reference(inputs: Arrays, attrs: RequantizeLongAttrs) -> tuple[np.ndarray, 
     shifted = x << attrs.left_shift
     # Products of 62 bits, so that no sum leaves 64.
     words = (shifted * high + (shifted * low >> 32)) >> 32
-    steps = (words + (1 << (attrs.shift - 1))) >> attrs.shift
+    steps = (words + attrs.addend) >> attrs.shift
     return (np.clip(steps, attrs.low, attrs.high).astype(DType(attrs.dtype).numpy),)
 
 
@@ -84,7 +93,7 @@ def _compute(element: Element) -> Expr:
     if attrs.left_shift:
         x = element.bind(x * (1 << attrs.left_shift))
     words = Call("mulhi_long", (x, high, low), INT32)
-    value = element.bind((words + (1 << (attrs.shift - 1))) >> attrs.shift)
+    value = element.bind((words + attrs.addend) >> attrs.shift)
     return Cast(DType(attrs.dtype), clamp(value, attrs.low, attrs.high))
 
 
@@ -92,19 +101,17 @@ def emit_long(
     b: GraphBuilder, total: str, rescale: Rescale, acc_range: tuple[Int64Array, Int64Array]
 ) -> str | None:
     """``requantize_long`` behind ``total``; None where no exact constants exist."""
-    if (
-        rescale.dtype is not DType.INT16
-        or rescale.zero_point
-        or b.type_of(total).dtype is not INT32
-    ):
+    if rescale.dtype.bits > 16 or b.type_of(total).dtype is not INT32:
         return None
-    form = long_form(rescale.scales, acc_range, rescale.low, rescale.high)
+    zero = rescale.zero_point
+    form = long_form(rescale.scales, acc_range, rescale.low, rescale.high, zero)
     if form is None:
         return None
     one = len(set(zip(form.highs, form.lows, strict=True))) == 1
     words = (form.highs[:1], form.lows[:1]) if one else (form.highs, form.lows)
     names = [b.constant(np.array(word, np.int32), "scale") for word in words]
-    attrs = RequantizeLongAttrs("int16", rescale.low, rescale.high, form.left, form.shift)
+    dtype, low, high = rescale.dtype.value, rescale.low, rescale.high
+    attrs = RequantizeLongAttrs(dtype, low, high, form.left, form.shift, zero)
     return b.emit("requantize_long", [total, *names], attrs)
 
 
