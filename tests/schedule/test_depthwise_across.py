@@ -24,7 +24,8 @@ from utvm.op.registry import find_op
 from utvm.op.requantize_linear import RequantizeLinearAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
-from utvm.schedule.depthwise_across_kernel import AcrossSchedule, Strips, schedule_across
+from utvm.schedule.depthwise_across_kernel import schedule_across
+from utvm.schedule.depthwise_strips import AcrossSchedule, Strips
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.options import options_of
 
@@ -92,7 +93,9 @@ def read(module: Module) -> DepthwiseSum:
 def test_across_keeps_the_meaning(seed: int) -> None:
     rng = random.Random(seed)
     module = layer(rng)
-    schedule = AcrossSchedule(rng.randint(1, 5), rng.choice([2, 4]), rng.choice([16, 200, 4000]))
+    schedule = AcrossSchedule(
+        rng.randint(1, 5), rng.choice([2, 4]), rng.choice([16, 200, 4000]), rng.random() < 0.5
+    )
     scheduled = schedule_across(module.functions[0], module.constants, schedule)
     assert scheduled is not None
     expect_equal(module, scheduled, seed)
@@ -119,8 +122,8 @@ def test_fewer_than_four_channels_stay_on_planes() -> None:
 
 def test_blocks_run_along_the_axis_that_shares_words() -> None:
     rng, once = random.Random(3), (1, 1)
-    tall = Strips(read(layer(rng, window=(3, 1), strides=once, dilation=once)), 6144)
-    flat = Strips(read(layer(rng, window=(1, 3), strides=once, dilation=once)), 6144)
+    tall = Strips(read(layer(rng, window=(3, 1), strides=once, dilation=once)), AcrossSchedule())
+    flat = Strips(read(layer(rng, window=(1, 3), strides=once, dilation=once)), AcrossSchedule())
     assert tall.places.vertical
     assert not flat.places.vertical
 
@@ -147,7 +150,7 @@ def test_nothing_is_copied_where_windows_stay_inside() -> None:
         scheduled = schedule_across(module.functions[0], module.constants, AcrossSchedule())
         assert scheduled is not None, seed
         calls = [s for s in statements(scheduled.function.body) if isinstance(s, Invoke)]
-        direct = Strips(read(module), 6144).direct
+        direct = Strips(read(module), AcrossSchedule()).direct
         assert direct == (len(calls) == 1) == (not scheduled.function.workspace)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
@@ -32,8 +31,10 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
+from utvm.schedule.combine import combined
 from utvm.schedule.conv_kernel import Scheduled
-from utvm.schedule.depthwise_across import GROUP, AcrossBuilder, Places
+from utvm.schedule.depthwise_across import GROUP, AcrossBuilder
+from utvm.schedule.depthwise_strips import AcrossSchedule, Strips, parts_of
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.fill import blank, fills_of
 from utvm.schedule.weighted_sum import Array, known_bias
@@ -43,28 +44,25 @@ COPIED = 4
 """Pixels that a turn of a copy moves."""
 
 
-@dataclass(frozen=True)
-class AcrossSchedule:
-    """The knobs: pixels of a block, channels that are summed at a time (2 or 4), most bytes of a
-    strip of the padded image."""
-
-    pixels: int = 2
-    lanes: int = 4
-    plane_bytes: int = 6144
-
-
-ACROSS_DEFAULTS = (AcrossSchedule(), AcrossSchedule(pixels=4, lanes=2))
-
-
 def schedule_across(
     function: Function, constants: Mapping[str, Array], schedule: AcrossSchedule
 ) -> Scheduled | None:
     """The kernel across channels, or None."""
     w = read_depthwise(function, constants)
-    biases = None if w is None else known_bias(w.bias, w.filters, constants)
-    if w is None or biases is None or not has_groups(w):
+    if w is None or not has_groups(w):
         return None
-    strips = Strips(w, schedule.plane_bytes)
+    parts = [_scheduled(part, constants, schedule) for part in parts_of(w, schedule.split)]
+    known = [part for part in parts if part is not None]
+    return combined(function, known) if len(known) == len(parts) else None
+
+
+def _scheduled(
+    w: DepthwiseSum, constants: Mapping[str, Array], schedule: AcrossSchedule
+) -> Scheduled | None:
+    biases = known_bias(w.bias, w.filters, constants)
+    if biases is None:
+        return None
+    strips = Strips(w, schedule)
     builder = AcrossBuilder(w, strips.places, schedule.pixels, schedule.lanes, biases, constants)
     groups = [*range(0, w.image[3] - GROUP + 1, GROUP)]
     if w.image[3] % GROUP:
@@ -73,7 +71,7 @@ def schedule_across(
     if built is None or (w.image[3] % GROUP and _reads(builder)):
         return None
     micro, stream = built
-    buffer = Buffer(f"{function.name}_stream", DType.INT32, stream.shape, "const")
+    buffer = Buffer(f"{w.function.name}_stream", DType.INT32, stream.shape, "const")
     kernel = _Kernel(w, strips, builder, micro, buffer)
     return Scheduled(kernel.function(), kernel.micros(), {buffer.name: stream})
 
@@ -91,66 +89,6 @@ def _reads(builder: AcrossBuilder) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Strips:
-    """What the micro function walks: the image, or strips of four channels of it."""
-
-    w: DepthwiseSum
-    most_bytes: int
-
-    @cached_property
-    def spans(self) -> tuple[int, int]:
-        """Lines and columns that the windows see."""
-        w = self.w
-        right = (w.columns - 1) * w.strides[1] + (w.window[1] - 1) * w.column_dilation + 1
-        return self.lines(w.rows), right
-
-    def lines(self, rows: int) -> int:
-        """Lines that ``rows`` rows of results see."""
-        w = self.w
-        return (rows - 1) * w.strides[0] + (w.window[0] - 1) * w.row_dilation + 1
-
-    @property
-    def direct(self) -> bool:
-        """Whether all that windows see lies in the image."""
-        _, height, width, _ = self.w.image
-        return self.w.origin == (0, 0) and self.spans[0] <= height and self.spans[1] <= width
-
-    @cached_property
-    def rows(self) -> int:
-        """Rows of results per strip."""
-        w = self.w
-        size = GROUP * w.source.dtype.size_bytes * self.spans[1]
-        rows = w.rows
-        while rows > 1 and size * self.lines(rows) > self.most_bytes:
-            rows -= 1
-        strips = -(-w.rows // rows)
-        return -(-w.rows // strips)
-
-    @cached_property
-    def places(self) -> Places:
-        """How the micro function walks: where rows share more lines than columns share columns, and
-        all rows are at hand, blocks are vertical."""
-        _, _, width, depth = self.w.image
-        if self.direct:
-            return Places(depth, width * depth, self.w.rows, self._vertical)
-        return Places(GROUP, GROUP * self.spans[1], self.rows, self._vertical)
-
-    @property
-    def _vertical(self) -> bool:
-        w = self.w
-        kh, kw = w.window
-        shared = [
-            (taps - step) * others if dilation == 1 else 0
-            for taps, step, dilation, others in (
-                (kh, w.strides[0], w.row_dilation, kw),
-                (kw, w.strides[1], w.column_dilation, kh),
-            )
-        ]
-        whole = self.direct or self.rows == w.rows
-        return whole and w.rows > 1 and shared[0] > max(shared[1], 0)
-
-
-@dataclass(frozen=True, eq=False)
 class _Kernel:
     w: DepthwiseSum
     strips: Strips
@@ -165,7 +103,7 @@ class _Kernel:
         return Buffer("strip", self.w.source.dtype, (elements,), "workspace")
 
     def micros(self) -> tuple[Function, ...]:
-        copies = () if self.strips.direct or not self._inside[1] else (self._copy(),)
+        copies = () if self.strips.direct or not self.strips.inside[1] else (self._copy(),)
         return (self.micro, *copies, *fills_of(self.body()))
 
     def function(self) -> Function:
@@ -199,7 +137,9 @@ class _Kernel:
         """Groups of channels from ``first`` on, straight from the image."""
         _, height, width, depth = self.w.image
         source = self.w.source.view(self.w.source.elements)
-        image = Pointer(source, n * (height * width * depth) + first)
+        row, column = self.strips.begin
+        begin = (row * width + column) * depth + first
+        image = Pointer(source, n * (height * width * depth) + begin)
         outer = self.w.columns if self.strips.places.vertical else self.w.rows
         return self._invoke(image, first, group, Imm(0), groups, outer)
 
@@ -232,33 +172,26 @@ class _Kernel:
         image = Pointer(self.strip, Imm(0))
         return (fill, self._invoke(image, first, group, y, 1, outer))
 
-    @property
-    def _inside(self) -> tuple[int, int]:
-        """Where the image begins in a line of a strip, and how many of its pixels are there."""
-        begin = self.w.origin[1]
-        return begin, max(min(self.w.image[2], self.strips.spans[1] - begin), 0)
-
     def _line(self, n: Expr, row: Expr, line: Expr, first: Expr) -> tuple[Stmt, ...]:
         """Four channels of one row of the image."""
         _, height, width, depth = self.w.image
-        begin, count = self._inside
+        begin, count = self.strips.inside
         if not count:
             return ()
-        source = Pointer(
-            self.w.source.view(self.w.source.elements), (n * height + row) * (width * depth) + first
-        )
+        at = ((n * height + row) * width + self.strips.begin[1]) * depth + first
+        source = Pointer(self.w.source.view(self.w.source.elements), at)
         to = line * (GROUP * self.strips.spans[1]) + GROUP * begin
         return (Invoke(self._copy().name, (source, Pointer(self.strip, to)), ()),)
 
     def _blank_line(self, line: Expr) -> tuple[Stmt, ...]:
-        begin, count = self._inside
+        begin, count = self.strips.inside
         at = line * (GROUP * self.strips.spans[1]) + GROUP * begin
         return (blank(self.strip, at, self.w.padding, 1, GROUP * count),) if count else ()
 
     def _copy(self) -> Function:
         """Four channels of a row of pixels."""
         depth, dtype = self.w.image[3], self.w.source.dtype
-        _, count = self._inside
+        _, count = self.strips.inside
         source = Buffer("x", dtype, ((count - 1) * depth + GROUP,), "input")
         to = Buffer("strip", dtype, (GROUP * count,), "output")
         whole = count - count % COPIED

@@ -23,12 +23,7 @@ from utvm.schedule.byte_store import is_bounded
 from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
-from utvm.schedule.depthwise_across_kernel import (
-    ACROSS_DEFAULTS,
-    AcrossSchedule,
-    has_groups,
-    schedule_across,
-)
+from utvm.schedule.depthwise_across_kernel import has_groups, schedule_across
 from utvm.schedule.depthwise_cost import across_cycles, planes_cycles
 from utvm.schedule.depthwise_kernel import (
     DepthwiseSchedule,
@@ -37,6 +32,7 @@ from utvm.schedule.depthwise_kernel import (
     schedule_depthwise,
 )
 from utvm.schedule.depthwise_kernel import stream_bytes as depthwise_bytes
+from utvm.schedule.depthwise_strips import AcrossSchedule, parts_of
 from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
 from utvm.schedule.estimates import (
@@ -81,6 +77,7 @@ ACROSS_KNOBS: Knobs = {
     "pixels": (1, 2, 3, 4, 5, 6),
     "lanes": (2, 4),
     "plane_bytes": (1536, 3072, 6144, 12288),
+    "split": (0, 1),
 }
 WINOGRAD_KNOBS: Knobs = {
     "tiles": (1, 2, 3, 4),
@@ -103,6 +100,8 @@ and assembling them takes a second."""
 
 MOST_ACROSS = 12
 """Sums of a depthwise block across channels."""
+BORDER_CODE = 1 << 10
+"""Bytes of code of a border that has a micro function for itself."""
 
 MOST_EXPANDED = 16 << 10
 """Bytes of RAM that transformed weights may take."""
@@ -459,16 +458,21 @@ def _planes_options(
 def _across_options(
     w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
-    """Blocks of two pixels of four channels, and of four of two."""
+    """Blocks of two pixels of four channels, and of four of two; borders apart if there are any."""
     bounded = is_bounded(w.epilogue)
-    defaults = [default_config("across", schedule) for schedule in ACROSS_DEFAULTS]
+    parts = len(parts_of(w, split=True))
+    blocks = [AcrossSchedule(pixels=8 // lanes, lanes=lanes) for lanes in (4, 2)]
+    blocks += [replace(block, split=True) for block in blocks if parts > 1]
+    defaults = [default_config("across", schedule) for schedule in blocks]
     for config in dict.fromkeys((*defaults, *_configs("across", AcrossSchedule(), ACROSS_KNOBS))):
         schedule = _schedule_of(AcrossSchedule(), config)
-        if schedule.pixels * schedule.lanes > MOST_ACROSS and config not in defaults:
+        small = schedule.pixels * schedule.lanes <= MOST_ACROSS
+        if config not in defaults and not (small and (parts > 1 or not schedule.split)):
             continue
+        code = BORDER_CODE * (parts - 1) if schedule.split else 0
         yield Option(
             across_cycles(w, schedule, bounded),
-            2 * int(w.weights.size),
+            2 * int(w.weights.size) + code,
             partial(schedule_across, function, constants, schedule),
             config,
             config in defaults,
