@@ -22,9 +22,9 @@ from utvm.ir.dtype import DType
 from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
 from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.byte_store import ByteStore, byte_of, byte_store
-from utvm.schedule.depthwise_sum import DepthwiseSum
+from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared
 from utvm.schedule.epilogue import Epilogue
-from utvm.schedule.weighted_sum import Array, folded_shift
+from utvm.schedule.weighted_sum import folded_shift
 from utvm.schedule.window_layout import pair_words
 
 GROUP = 4
@@ -65,12 +65,10 @@ class AcrossBuilder:
     """Makes the micro function; ``pixels`` make a block, of which ``lanes`` channels, 2 or 4, are
     summed at a time."""
 
-    w: DepthwiseSum
+    ready: Prepared
     places: Places
     pixels: int
     lanes: int
-    biases: Array
-    constants: Mapping[str, Array]
     epilogue: Epilogue = field(init=False)
     bytes: ByteStore | None = field(init=False, default=None)
 
@@ -82,7 +80,7 @@ class AcrossBuilder:
         last = {row: 0, column: 0, "c": GROUP - 1, "m": w.multiplier - 1}
         last[inner] = self._count - 1
         if w.multiplier == 1:
-            self.bytes = byte_store(w.epilogue, self.constants, w.filters)
+            self.bytes = byte_store(w.epilogue, self.ready.constants, w.filters)
         self.epilogue = Epilogue(
             self.bytes.statements if self.bytes else w.epilogue,
             w.acc,
@@ -91,6 +89,10 @@ class AcrossBuilder:
             last,
             frozenset(("n", "y", "x", "c", "m")),
         )
+
+    @property
+    def w(self) -> DepthwiseSum:
+        return self.ready.w
 
     def build(self, groups: Sequence[int]) -> tuple[Function, np.ndarray] | None:
         """The micro function and its stream for groups of channels that begin at ``groups``; None
@@ -153,12 +155,12 @@ class AcrossBuilder:
     def _shift(self) -> int:
         """How far left weights and biases are shifted, so that the epilogue need not shift sums."""
         w = self.w
-        return folded_shift(self.epilogue.left_shift, w.weights, w.source.dtype, self.biases)
+        return folded_shift(self.epilogue.left_shift, w.weights, w.source.dtype, self.ready.biases)
 
     def _stream(self, groups: Sequence[int]) -> np.ndarray:
         """Per group of channels and filter of these: biases, weights tap by tap, constants of the
         rescale channel by channel."""
-        constants = self.constants if self.bytes is None else self.bytes.constants
+        constants = self.ready.constants if self.bytes is None else self.bytes.constants
         per_filter = self.epilogue.streamed(constants)
         rows, columns = np.array(self._order).T
         weights = self.w.weights[:, rows, columns].astype(np.int16) << self._shift
@@ -171,7 +173,7 @@ class AcrossBuilder:
         rescale = (
             np.stack([data[own] for data in per_filter], axis=3) if per_filter else own[..., :0]
         )
-        parts = [self.biases[own] << self._shift, pair_words(taps), rescale.reshape(shape)]
+        parts = [self.ready.biases[own] << self._shift, pair_words(taps), rescale.reshape(shape)]
         return np.concatenate(parts, axis=2).astype(np.int32).reshape(-1)
 
     def _word(self, at: int) -> Load:

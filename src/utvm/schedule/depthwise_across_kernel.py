@@ -35,9 +35,9 @@ from utvm.schedule.combine import combined
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.depthwise_across import GROUP, AcrossBuilder
 from utvm.schedule.depthwise_strips import AcrossSchedule, Strips, parts_of
-from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared, prepare, read_depthwise
 from utvm.schedule.fill import blank, fills_of
-from utvm.schedule.weighted_sum import Array, known_bias
+from utvm.schedule.weighted_sum import Array
 
 _PIXEL = Var("pixel")
 COPIED = 4
@@ -51,19 +51,20 @@ def schedule_across(
     w = read_depthwise(function, constants)
     if w is None or not has_groups(w):
         return None
-    parts = [_scheduled(part, constants, schedule) for part in parts_of(w, schedule.split)]
+    ready = prepare(w, constants, fits=True)
+    if ready is None:
+        return None
+    parts = [
+        _scheduled(replace(ready, w=part), schedule) for part in parts_of(ready.w, schedule.split)
+    ]
     known = [part for part in parts if part is not None]
     return combined(function, known) if len(known) == len(parts) else None
 
 
-def _scheduled(
-    w: DepthwiseSum, constants: Mapping[str, Array], schedule: AcrossSchedule
-) -> Scheduled | None:
-    biases = known_bias(w.bias, w.filters, constants)
-    if biases is None:
-        return None
+def _scheduled(ready: Prepared, schedule: AcrossSchedule) -> Scheduled | None:
+    w = ready.w
     strips = Strips(w, schedule)
-    builder = AcrossBuilder(w, strips.places, schedule.pixels, schedule.lanes, biases, constants)
+    builder = AcrossBuilder(ready, strips.places, schedule.pixels, schedule.lanes)
     groups = [*range(0, w.image[3] - GROUP + 1, GROUP)]
     if w.image[3] % GROUP:
         groups.append(w.image[3] - GROUP)

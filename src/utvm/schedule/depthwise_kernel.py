@@ -39,9 +39,9 @@ from utvm.schedule.combine import at_phase, combined
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
 from utvm.schedule.depthwise_spread import spread_few
-from utvm.schedule.depthwise_sum import DepthwiseSum, read_depthwise
+from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared, prepare, read_depthwise
 from utvm.schedule.fill import blank, fills_of
-from utvm.schedule.weighted_sum import Array, known_bias
+from utvm.schedule.weighted_sum import Array
 
 I16 = DType.INT16
 GROUP = 4
@@ -70,7 +70,12 @@ def schedule_depthwise(
     w = read_depthwise(function, constants)
     if w is None:
         return None
-    parts = [_scheduled(part, constants, schedule) for part in column_phases(w)]
+    if not (schedule.wide or is_narrow(w)):
+        return None
+    ready = prepare(w, constants, fits=schedule.wide and not schedule.shared)
+    if ready is None:
+        return None
+    parts = [_scheduled(replace(ready, w=part), schedule) for part in column_phases(ready.w)]
     known = [part for part in parts if part is not None]
     return combined(function, known) if len(known) == len(parts) else None
 
@@ -94,20 +99,16 @@ def column_phases(w: DepthwiseSum) -> list[DepthwiseSum]:
     ]
 
 
-def _scheduled(
-    w: DepthwiseSum, constants: Mapping[str, Array], schedule: DepthwiseSchedule
-) -> Scheduled | None:
-    biases = known_bias(w.bias, w.filters, constants)
-    if biases is None:
-        return None
+def _scheduled(ready: Prepared, schedule: DepthwiseSchedule) -> Scheduled | None:
+    w = ready.w
     rows, layout = _strips(w, schedule)
     shared = schedule.shared and w.column_step == 1
     width = shared_width(w, schedule.width) if shared else _width(w, schedule)
     if width is None:
         return None
-    if not (schedule.wide or is_narrow(w)):
-        return None
-    builder = DepthwiseBuilder(w, layout, width, biases, constants, shared, schedule.wide)
+    builder = DepthwiseBuilder(
+        w, layout, width, ready.biases, ready.constants, shared, schedule.wide
+    )
     built = builder.build()
     if built is None:
         return None

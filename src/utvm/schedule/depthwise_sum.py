@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Expr, Function, Load, Stmt
-from utvm.ir.rewrite import Linear
+from utvm.ir.rewrite import Linear, from_linear
+from utvm.schedule.rescale_fit import fitted
 from utvm.schedule.weighted_sum import (
     PIXELS,
     Array,
     Summation,
     flat_form,
+    known_bias,
     product_of,
     read_summation,
 )
@@ -149,3 +151,28 @@ def _turned(w: DepthwiseSum) -> DepthwiseSum:
         column_dilation=w.row_dilation,
         axes=(w.axes[1], w.axes[0]),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A sum whose biases are known, and the constants that its epilogue reads."""
+
+    w: DepthwiseSum
+    biases: Array
+    constants: Mapping[str, Array]
+
+
+def prepare(w: DepthwiseSum, constants: Mapping[str, Array], fits: bool) -> Prepared | None:
+    """The sum with its biases; ``fits``: weights may be int16, so that a rescale that bends may
+    become shorter. None where the biases are not known."""
+    biases = known_bias(w.bias, w.filters, constants)
+    if biases is None:
+        return None
+    terms = [("c", w.multiplier)] + ([("m", 1)] if w.multiplier > 1 else [])
+    index = from_linear(Linear(0, tuple(sorted(terms))))
+    own = (w.weights, biases, w.source.dtype, w.acc, w.epilogue, constants, index)
+    fit = fitted(*own) if fits else None
+    if fit is None:
+        return Prepared(w, biases, constants)
+    weights = replace(w, weights=fit.weights, epilogue=fit.epilogue)
+    return Prepared(weights, fit.biases, {**constants, **fit.constants})

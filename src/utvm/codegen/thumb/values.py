@@ -309,9 +309,17 @@ def _shift_name(expr: Binary) -> str:
     return "lsl" if expr.op == "<<" else "asr" if expr.dtype.is_signed else "lsr"
 
 
+def _as_word(expr: Expr) -> Expr:
+    """What a cast that changes no bit of a word is made of."""
+    match expr:
+        case Cast(dtype, value) if value.dtype.is_integer and dtype.bits == value.dtype.bits == 32:
+            return _as_word(value)
+    return expr
+
+
 def _shift_of(expr: Expr) -> bool:
     """Whether an expression is a shift by a literal that a second operand can take."""
-    match expr:
+    match _as_word(expr):
         case Binary("<<" | ">>", _, Imm(value=int(amount))):
             return 1 <= amount <= 31
         case Binary("*", _, Imm() as factor):
@@ -320,6 +328,7 @@ def _shift_of(expr: Expr) -> bool:
 
 
 def _shift_parts(expr: Expr) -> tuple[tuple[str, int], Expr]:
+    expr = _as_word(expr)
     assert isinstance(expr, Binary) and isinstance(expr.b, Imm)
     if expr.op == "*":
         return ("lsl", int(expr.b.value).bit_length() - 1), expr.a
