@@ -1,14 +1,15 @@
 """Executes loop IR directly, statement by statement: what a schedule must not change.
 
-In: a function and one array per input and constant. Out: its outputs. Slow and strict: int32
-arithmetic that overflows, an access outside of a buffer and a read of what was never written are
-errors. Only the integer intrinsics that the tests need exist here.
+In: a function and one array per input and constant. Out: its outputs. Each statement becomes one
+line of Python, which is run. Strict: int32 arithmetic that overflows, an access outside of a buffer
+and a read of what was never written are errors. Only the integer intrinsics that the tests need
+exist here.
 """
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,6 @@ from utvm.ir.loop import (
     Invoke,
     Let,
     Load,
-    Pointer,
     Select,
     Stmt,
     Store,
@@ -44,32 +44,20 @@ Array = npt.NDArray[Any]
 Scalar = int | float
 Memory = tuple[list[Any], int]
 """The elements of a buffer, None where nothing was written, and where a pointer begins."""
+Program = Callable[[dict[str, Memory], dict[str, Any], Callable[..., None]], None]
+"""A function as Python: runs on memory and values by name; the third argument invokes."""
 
 
 def _divide(a: int, b: int) -> int:
     return abs(a) // abs(b) * (1 if (a < 0) == (b < 0) else -1)
 
 
-OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": operator.add,
-    "-": operator.sub,
-    "*": operator.mul,
-    "/": _divide,
-    "%": lambda a, b: a - b * _divide(a, b),
-    "min": min,
-    "max": max,
-    "<<": operator.lshift,
-    ">>": operator.rshift,
-    "&": operator.and_,
-    "|": operator.or_,
-    "^": operator.xor,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
+def _remainder(a: int, b: int) -> int:
+    return a - b * _divide(a, b)
+
+
+FUNCTIONS = {"/": "_divide", "%": "_remainder", "min": "min", "max": "max"}
+"""What Python has no operator for, or another one."""
 
 
 def _requantize(x: int, multiplier: int, shift: int) -> int:
@@ -106,7 +94,7 @@ def run_function(
     for buffer in (*function.outputs, *function.workspace):
         before = arrays[buffer.name].reshape(-1).tolist() if buffer.name in arrays else None
         memory[buffer.name] = (before or [None] * buffer.elements, 0)
-    _Machine(memory, dict(scalars or {}), {m.name: m for m in micros}).body(function.body)
+    _Machine({micro.name: micro for micro in micros}).run(function, memory, dict(scalars or {}))
     results = {}
     for buffer in function.outputs:
         elements, _ = memory[buffer.name]
@@ -115,102 +103,160 @@ def run_function(
     return results
 
 
+@dataclass
 class _Machine:
-    """Memory by buffer name, values of variables by name."""
+    """Runs functions: each becomes Python text once, statement by statement."""
 
-    def __init__(
-        self, memory: dict[str, Memory], values: dict[str, Any], micros: Mapping[str, Function]
-    ) -> None:
-        self.memory = memory
-        self.values = values
-        self.micros = micros
-        self.flat = False  # whether buffers are pointers into larger ones
+    micros: Mapping[str, Function]
+    programs: dict[str, Program] = field(default_factory=dict)
 
-    def body(self, body: tuple[Stmt, ...]) -> None:
-        for stmt in body:
-            self.stmt(stmt)
+    def run(self, function: Function, memory: dict[str, Memory], values: dict[str, Any]) -> None:
+        text = _Writer(flat=False).function(function)
+        _compiled(text)(memory, values, self.invoke)
 
-    def stmt(self, stmt: Stmt) -> None:
+    def invoke(self, name: str, pointers: Sequence[Memory], scalars: Sequence[int]) -> None:
+        """A micro function on pointers: its buffers begin inside of larger ones."""
+        micro = self.micros[name]
+        if name not in self.programs:
+            self.programs[name] = _compiled(_Writer(flat=True).function(micro))
+        buffers = (*micro.inputs, *micro.outputs)
+        memory = {b.name: place for b, place in zip(buffers, pointers, strict=True)}
+        values = {var.name: value for var, value in zip(micro.scalars, scalars, strict=True)}
+        self.programs[name](memory, values, _no_micros)
+
+
+def _no_micros(name: str, pointers: Sequence[Memory], scalars: Sequence[int]) -> None:
+    raise AssertionError(f"a micro function invokes {name}")
+
+
+def _compiled(text: str) -> Program:
+    """The function ``run`` of a text that ``_Writer`` wrote."""
+    names = dict(globals())
+    exec(text, names)
+    run: Program = names["run"]
+    return run
+
+
+@dataclass
+class _Writer:
+    """Loop IR as Python. ``flat``: buffers are pointers into larger ones, without extents.
+
+    In the text ``v`` holds values of variables and ``m`` memory, by name. What may go wrong is a
+    call of a function below: ``at``, ``load``, ``store``, ``checked``.
+    """
+
+    flat: bool
+
+    def function(self, function: Function) -> str:
+        lines = ["def run(m, v, invoke):", *self.body(function.body, 1)]
+        return "\n".join([*lines, " return", ""])
+
+    def body(self, body: tuple[Stmt, ...], depth: int) -> list[str]:
+        return [line for stmt in body for line in self.stmt(stmt, depth)] or [" " * depth + "pass"]
+
+    def stmt(self, stmt: Stmt, depth: int) -> list[str]:
+        indent = " " * depth
         match stmt:
             case For(var, start, stop, body, step):
-                for value in range(self.whole(start), self.whole(stop), step):
-                    self.values[var.name] = value
-                    self.body(body)
+                bounds = f"{self.expr(start)}, {self.expr(stop)}, {step}"
+                head = f"{indent}for v[{var.name!r}] in range({bounds}):"
+                return [head, *self.body(body, depth + 1)]
             case If(condition, then, orelse):
-                self.body(then if self.expr(condition) else orelse)
+                head, other = f"{indent}if {self.expr(condition)}:", f"{indent}else:"
+                return [head, *self.body(then, depth + 1), other, *self.body(orelse, depth + 1)]
             case Store(buffer, indices, value, lanes):
-                result = self.expr(value)
-                _check_range(result, stmt.value.dtype)
-                elements, at = self.element(buffer, indices)
-                elements[at : at + lanes] = _unpacked(result, lanes, buffer.dtype)
+                place = f"{self.place(buffer, indices)}, {lanes}, {buffer.dtype}"
+                return [f"{indent}store({self.expr(value)}, {value.dtype}, {place})"]
             case Invoke(name, pointers, scalars):
-                self.invoke(self.micros[name], pointers, scalars)
+                places = "".join(f"{self.pointer(p.buffer, p.offset)}, " for p in pointers)
+                numbers = "".join(f"{self.expr(scalar)}, " for scalar in scalars)
+                return [f"{indent}invoke({name!r}, ({places}), ({numbers}))"]
             case Let(var, value):
-                self.values[var.name] = self.expr(value)
+                return [f"{indent}v[{var.name!r}] = {self.expr(value)}"]
             case Alloc(buffer):
-                self.memory[buffer.name] = ([None] * buffer.elements, 0)
+                return [f"{indent}m[{buffer.name!r}] = ([None] * {buffer.elements}, 0)"]
             case View(pointer, base, offset):
-                elements, first = self.memory[base.name]
-                self.memory[pointer.name] = (elements, first + self.whole(offset))
-            case _:
-                assert isinstance(stmt, Comment), stmt
+                return [f"{indent}m[{pointer.name!r}] = {self.pointer(base, offset)}"]
+        assert isinstance(stmt, Comment), stmt
+        return []
 
-    def invoke(
-        self, micro: Function, pointers: tuple[Pointer, ...], scalars: tuple[Expr, ...]
-    ) -> None:
-        memory = {}
-        for pointer, buffer in zip(pointers, (*micro.inputs, *micro.outputs), strict=True):
-            assert pointer.buffer.dtype is buffer.dtype, (micro.name, buffer.name)
-            elements, first = self.memory[pointer.buffer.name]
-            memory[buffer.name] = (elements, first + self.whole(pointer.offset))
-        values = {v.name: self.whole(s) for v, s in zip(micro.scalars, scalars, strict=True)}
-        machine = _Machine(memory, values, {})
-        machine.flat = True
-        machine.body(micro.body)
+    def pointer(self, buffer: Buffer, offset: Expr) -> str:
+        return f"moved(m[{buffer.name!r}], {self.expr(offset)})"
 
-    def whole(self, expr: Expr) -> int:
-        value = self.expr(expr)
-        assert isinstance(value, int)
-        return value
+    def place(self, buffer: Buffer, indices: tuple[Expr, ...]) -> str:
+        """The elements of a buffer and the position among them, as two arguments."""
+        shown = "".join(f"{self.expr(index)}, " for index in indices)
+        shape = f"{buffer.name!r}, {buffer.shape}, {self.flat}"
+        return f"*at(m[{buffer.name!r}], ({shown}), {shape})"
 
-    def element(self, buffer: Buffer, indices: tuple[Expr, ...]) -> tuple[list[Any], int]:
-        elements, first = self.memory[buffer.name]
-        offset = 0
-        for extent, index in zip(buffer.shape, indices, strict=True):
-            value = self.whole(index)
-            inside = self.flat or first or 0 <= value < extent
-            assert inside, f"{buffer.name}: index {value} of {extent}"
-            offset = offset * extent + value
-        assert 0 <= first + offset < len(elements), f"{buffer.name}: offset {first + offset}"
-        return elements, first + offset
-
-    def expr(self, expr: Expr) -> Any:
+    def expr(self, expr: Expr) -> str:
         match expr:
             case Imm(value):
-                return value
+                return f"float('{value!r}')" if isinstance(value, float) else repr(value)
             case Var(name):
-                return self.values[name]
+                return f"v[{name!r}]"
             case Load(buffer, indices, lanes):
-                elements, at = self.element(buffer, indices)
-                assert at + lanes <= len(elements), f"{buffer.name}: a word at {at}"
-                found = elements[at : at + lanes]
-                assert None not in found, f"{buffer.name}[{at}] was never written"
-                return found[0] if lanes == 1 else _packed(found, buffer.dtype)
+                return f"load({self.place(buffer, indices)}, {lanes}, {buffer.dtype})"
             case Cast(dtype, value):
-                return _convert(self.expr(value), dtype)
+                return f"_convert({self.expr(value)}, {dtype})"
             case Select(condition, a, b):
-                return self.expr(a if self.expr(condition) else b)
+                return f"({self.expr(a)} if {self.expr(condition)} else {self.expr(b)})"
             case Call(name, args):
-                return INTRINSICS[name](*map(self.expr, args))
-            case Binary("and", a, b):
-                return self.expr(a) and self.expr(b)
-            case Binary("or", a, b):
-                return self.expr(a) or self.expr(b)
+                return f"INTRINSICS[{name!r}]({', '.join(map(self.expr, args))})"
+            case Binary("and" | "or" as op, a, b):
+                return f"({self.expr(a)} {op} {self.expr(b)})"
             case Binary(op, a, b):
-                result = OPERATORS[op](self.expr(a), self.expr(b))
-                _check_range(result, expr.dtype)
-                return result
+                function = FUNCTIONS.get(op)
+                left, right = self.expr(a), self.expr(b)
+                text = f"{function}({left}, {right})" if function else f"({left} {op} {right})"
+                return f"checked({text}, {expr.dtype})" if expr.dtype.is_integer else text
         raise AssertionError(expr)
+
+
+def at(
+    memory: Memory, indices: tuple[int, ...], name: str, shape: tuple[int, ...], flat: bool
+) -> tuple[list[Any], int]:
+    """The elements of a buffer and the position of one of them."""
+    elements, first = memory
+    offset = 0
+    for extent, value in zip(shape, indices, strict=True):
+        inside = flat or first or 0 <= value < extent
+        assert inside, f"{name}: index {value} of {extent}"
+        offset = offset * extent + value
+    assert 0 <= first + offset < len(elements), f"{name}: offset {first + offset}"
+    return elements, first + offset
+
+
+def moved(memory: Memory, offset: int) -> Memory:
+    elements, first = memory
+    return elements, first + offset
+
+
+def load(elements: list[Any], place: int, lanes: int, dtype: DType) -> Any:
+    found = elements[place] if lanes == 1 else elements[place : place + lanes]
+    assert place + lanes <= len(elements), f"a word at {place}"
+    if lanes == 1:
+        assert found is not None, f"element {place} was never written"
+        return found
+    assert None not in found, f"element {place} was never written"
+    return _packed(found, dtype)
+
+
+def store(
+    value: Scalar, type: DType, elements: list[Any], place: int, lanes: int, dtype: DType
+) -> None:
+    _check_range(value, type)
+    if lanes == 1:
+        elements[place] = value
+    else:
+        assert place + lanes <= len(elements), f"a word at {place}"
+        elements[place : place + lanes] = _unpacked(value, lanes, dtype)
+
+
+def checked(value: Scalar, dtype: DType) -> Scalar:
+    """Loop IR never overflows: a schedule may rely on it."""
+    _check_range(value, dtype)
+    return value
 
 
 def _packed(elements: list[int], dtype: DType) -> int:
@@ -222,8 +268,6 @@ def _packed(elements: list[int], dtype: DType) -> int:
 
 
 def _unpacked(value: Scalar, lanes: int, dtype: DType) -> list[Scalar]:
-    if lanes == 1:
-        return [value]
     return [_convert(int(value) >> dtype.bits * i, dtype) for i in range(lanes)]
 
 
