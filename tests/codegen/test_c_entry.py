@@ -51,18 +51,16 @@ def test_no_warnings_and_the_layout_is_kept(
     program = compiled(NETWORKS[name](), executor, params)
     for file, text in rpc_program(program.called, program.functions, 64).items():
         (tmp_path / file).write_text(text, encoding="ascii")
-        assert formatted(text, tmp_path) == text
+        assert formatted(text) == text
     check_warnings(tmp_path, "cortex-m4", toolchain)
 
 
 @pytest.mark.parametrize(("executor", "params"), EXECUTORS)
-def test_layout_is_kept_whatever_the_network_is_called(
-    tmp_path: Path, executor: str, params: str
-) -> None:
+def test_layout_is_kept_whatever_the_network_is_called(executor: str, params: str) -> None:
     for name in ("quiet", "x" * 200):
         program = compiled(replace(NETWORKS["classifier"](), name=name), executor, params)
         for text in rpc_program(program.called, program.functions, 64).values():
-            assert formatted(text, tmp_path) == text
+            assert formatted(text) == text
 
 
 def test_the_registry_names_the_functions() -> None:

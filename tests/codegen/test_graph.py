@@ -96,15 +96,15 @@ def test_no_warnings_and_the_layout_is_kept(
 ) -> None:
     for file, text in compiled(NETWORKS[name](), params).sources.items():
         (tmp_path / file).write_text(text, encoding="ascii")
-        assert formatted(text, tmp_path) == text
+        assert formatted(text) == text
     check_warnings(tmp_path, "cortex-m4", toolchain)
 
 
 @pytest.mark.parametrize("name", ["quiet", "x" * 200, "coral_mobilenet_v1_uint8"])
-def test_layout_is_kept_whatever_the_network_is_called(tmp_path: Path, name: str) -> None:
+def test_layout_is_kept_whatever_the_network_is_called(name: str) -> None:
     for make in NETWORKS.values():
         for text in compiled(replace(make(), name=name), "loaded").sources.values():
-            assert formatted(text, tmp_path) == text
+            assert formatted(text) == text
 
 
 @pytest.mark.parametrize("params", PARAMS)
