@@ -21,7 +21,8 @@ from utvm.op.requantize_linear import RequantizeLinearAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
 from utvm.schedule.byte_clamp import byte_clamp
-from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
+from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
+from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.weighted_sum import read_weighted_sum
 
 BOUNDS = {

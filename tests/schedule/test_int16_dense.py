@@ -22,7 +22,8 @@ from utvm.op.registry import find_op
 from utvm.op.requantize_long import RequantizeLongAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
-from utvm.schedule.conv_kernel import ConvSchedule, schedule_conv
+from utvm.schedule.conv_kernel import ConvSchedule
+from utvm.schedule.conv_schedule import schedule_conv
 from utvm.target.target import load_target
 
 

@@ -22,7 +22,8 @@ from utvm.op.registry import find_op
 from utvm.op.requantize import RequantizeAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
-from utvm.schedule.conv_kernel import ConvSchedule, schedule_conv
+from utvm.schedule.conv_kernel import ConvSchedule
+from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.options import kernel_options
 from utvm.schedule.winograd_kernel import schedule_winograd

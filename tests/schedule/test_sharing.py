@@ -28,7 +28,8 @@ from utvm.op.requantize import RequantizeAttrs
 from utvm.op.requantize_linear import RequantizeLinearAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
-from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
+from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
+from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, schedule_depthwise
 from utvm.schedule.module import schedule_module
 from utvm.schedule.panel_kernel import panel_filters

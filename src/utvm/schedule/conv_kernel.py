@@ -27,8 +27,7 @@ from utvm.schedule.line_buffer import (
     fill_row,
     has_expand,
 )
-from utvm.schedule.panel_kernel import PanelKernel, has_panels
-from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
+from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import WindowLayout, has_ring, ring_turns, window_layout
 
 CHUNK_COLUMNS = 16
@@ -56,28 +55,7 @@ class ConvSchedule:
     steps: int = 8
     shared: bool = False
     ring: bool = False
-
-
-def schedule_conv(
-    function: Function, constants: Mapping[str, Array], schedule: ConvSchedule
-) -> Scheduled | None:
-    """The kernel in register blocks, or None."""
-    w = read_weighted_sum(function, constants)
-    if w is None or w.variables.get("c") is None or not (schedule.wide or w.narrow):
-        return None
-    if schedule.shared:
-        return _on_panels(w, constants, schedule)
-    return ConvKernel(w, constants, schedule).build()
-
-
-def _on_panels(
-    w: WeightedSum, constants: Mapping[str, Array], schedule: ConvSchedule
-) -> Scheduled | None:
-    if not has_panels(w) or "x" not in w.variables:
-        return None
-    block = Block(schedule.pixels, schedule.filters, schedule.wide, schedule.steps)
-    built = PanelKernel(w, constants, block).build()
-    return None if built is None else Scheduled(*built)
+    raw: bool = False
 
 
 @dataclass
@@ -133,7 +111,7 @@ class ConvKernel:
                 if p != pixels and w.columns % pixels == 0:
                     continue
                 block = Block(p, size, s.wide, s.steps)
-                builder = BlockBuilder(w, layout, block, first, filters, self.constants)
+                builder = self.builder(layout, block, first, filters)
                 built = builder.build()
                 if built is None:
                     return None
@@ -152,7 +130,7 @@ class ConvKernel:
         stream = Buffer(part.name, DType.INT32, (len(part.stream),), "const")
         turns = ring_turns(w) if layout.ring else 1
         pointers = [
-            Pointer(buffer_of(layout), Imm(start * layout.step * layout.column)),
+            self.window(layout, start),
             Pointer(stream, self.turn(layout) * (len(part.stream) // turns)),
         ]
         results: list[Pointer] = []
@@ -165,6 +143,18 @@ class ConvKernel:
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
             (results if operand.buffer.scope == "output" else pointers).append(pointer)
         return [Invoke(part.micro.name, (*pointers, *results), (Imm(count),))]
+
+    def builder(self, layout: WindowLayout, block: Block, first: int, filters: int) -> BlockBuilder:
+        """What makes the blocks of some filters."""
+        return BlockBuilder(self.w, layout, block, first, filters, self.constants)
+
+    def window(self, layout: WindowLayout, start: int) -> Pointer:
+        """The window of result column ``start`` of row ``y``."""
+        return Pointer(buffer_of(layout), Imm(start * layout.step * layout.column))
+
+    def workspace(self, layout: WindowLayout) -> tuple[Buffer, ...]:
+        """The buffers that are filled with what windows see."""
+        return (buffer_of(layout),)
 
     def turn(self, layout: WindowLayout) -> Expr:
         """Which of the streams the windows of row ``y`` of results need."""
@@ -193,7 +183,7 @@ class ConvKernel:
         function = replace(
             self.w.function,
             body=body,
-            workspace=(buffer_of(layout),),
+            workspace=self.workspace(layout),
             constants=(*constants, *(declared[name] for name in tables)),
         )
         return Scheduled(function, micros, streams)

@@ -21,7 +21,8 @@ from typing import Any, TypeVar
 from utvm.ir.loop import Function
 from utvm.schedule.byte_store import is_bounded
 from utvm.schedule.conv_block import MOST_UNROLLED
-from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
+from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
+from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
 from utvm.schedule.depthwise_across_kernel import has_groups, schedule_across
 from utvm.schedule.depthwise_cost import across_cycles, planes_cycles
@@ -39,13 +40,13 @@ from utvm.schedule.estimates import (
     NARROW,
     WIDE,
     direct_cycles,
-    filling_cycles,
     loop_cycles,
     step_cycles,
     winograd_cycles,
 )
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
+from utvm.schedule.raw_block import has_raw
 from utvm.schedule.records import Config, Record, config_of
 from utvm.schedule.split_kernel import schedule_split
 from utvm.schedule.split_sum import read_split_sum
@@ -67,6 +68,7 @@ CONV_KNOBS: Knobs = {
     "wide": (0, 1),
     "steps": (2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 16, 20, 25),
     "ring": (0, 1),
+    "raw": (0, 1),
 }
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
@@ -109,7 +111,7 @@ _WORTH_A_RING = 0.1
 """Part of a kernel's cycles that a ring should save to be worth its constants."""
 _FEW_STEPS = 12
 """Steps of a turn of the loop where a step is short."""
-_UNNAMED = ("shared", "ring")
+_UNNAMED = ("shared", "ring", "raw")
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,18 +211,19 @@ def _transposed_options(
 def _split_options(
     sums: Sequence[WeightedSum], function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
-    """Register blocks for each group and phase, perhaps on rings."""
-    rings = (False, True) if any(map(has_ring, sums)) else (False,)
-    for ring, schedule in product(rings, _wide_or_narrow(sums)):
-        schedule = replace(schedule, ring=ring)
+    """Register blocks for each group and phase, perhaps on rings or on the image."""
+    forms: list[dict[str, bool]] = [{}]
+    forms += [{"ring": True}] if any(map(has_ring, sums)) else []
+    forms += [{"raw": True}] if all(map(_is_raw, sums)) else []
+    for form, schedule in product(forms, _wide_or_narrow(sums)):
+        schedule = replace(schedule, **form)
         build = partial(schedule_split, function, constants, schedule)
         option = _blocks_option(sums, "split", schedule, build)
-        filling = sum(filling_cycles(w, ring and has_ring(w)) for w in sums)
-        saved = sum(filling_cycles(w, False) for w in sums) - filling
-        lavish = ring and saved < _WORTH_A_RING * option.cycles
-        turns = max(map(ring_turns, sums)) if ring else 1
-        own = option.bytes * turns
-        yield replace(option, cycles=option.cycles + filling, bytes=own, lavish=lavish)
+        cycles = sum(direct_cycles(w, schedule) for w in sums)
+        simple = sum(direct_cycles(w, replace(schedule, ring=False, raw=False)) for w in sums)
+        turns = max(_turns(w, schedule) for w in sums)
+        lavish = turns > 1 and simple - cycles < _WORTH_A_RING * cycles
+        yield replace(option, cycles=cycles, bytes=option.bytes * turns, lavish=lavish)
 
 
 def _wide_or_narrow(sums: Sequence[WeightedSum]) -> Iterator[ConvSchedule]:
@@ -345,22 +348,50 @@ def _direct_options(
     widths = (False, True) if w.narrow else (True,)
     rings = (False, True) if has_ring(w) else (False,)
     blocks = [replace(_default_block(w, wide), ring=r) for r in rings for wide in widths]
+    if _is_raw(w):
+        least = {
+            wide: min(direct_cycles(w, b) for b in blocks if b.wide == wide) for wide in widths
+        }
+        raw = [_raw_block(w, wide) for wide in widths]
+        blocks += [b for b in raw if direct_cycles(w, b) < least[b.wide]]
     defaults = {default_config("direct", block): block for block in blocks}
     space = (
-        (c, s) for c, s in _direct_space() if s.wide in widths and s.ring in rings and _fits(w, s)
+        (c, s)
+        for c, s in _direct_space()
+        if s.wide in widths and (has_raw(w) if s.raw else s.ring in rings) and _fits(w, s)
     )
     for config, schedule in (defaults | dict(space)).items():
-        cycles = direct_cycles(w, schedule.wide)
+        cycles = direct_cycles(w, schedule)
+        simple = direct_cycles(w, replace(schedule, ring=False, raw=False))
+        turns = _turns(w, schedule)
         yield Option(
-            cycles + filling_cycles(w, schedule.ring),
-            weights * (2 if schedule.wide else 1) * (ring_turns(w) if schedule.ring else 1),
+            cycles,
+            weights * (2 if schedule.wide else 1) * turns,
             partial(schedule_conv, function, constants, schedule),
             config,
             config in defaults,
             of_weights=int(w.weights.size),
-            lavish=schedule.ring
-            and filling_cycles(w, False) - filling_cycles(w, True) < _WORTH_A_RING * cycles,
+            lavish=turns > 1 and simple - cycles < _WORTH_A_RING * cycles,
         )
+
+
+def _is_raw(w: WeightedSum) -> bool:
+    """Whether blocks on the image are among the defaults: int16 gains nothing by them."""
+    return has_raw(w) and w.source.dtype.bits == 8
+
+
+def _turns(w: WeightedSum, schedule: ConvSchedule) -> int:
+    """How often the weights are there, since a ring turns."""
+    turned = schedule.ring or (schedule.raw and w.padded)
+    return ring_turns(w) if turned and has_ring(w) else 1
+
+
+def _raw_block(w: WeightedSum, wide: bool) -> ConvSchedule:
+    """Blocks on the image: more than two pixels take too many registers, but for one filter."""
+    block = _default_block(w, wide)
+    if w.filters > 1:
+        block = replace(block, pixels=2, filters=min(w.filters, ConvSchedule.filters))
+    return replace(block, raw=True)
 
 
 def _default_block(w: WeightedSum, wide: bool) -> ConvSchedule:
@@ -386,6 +417,7 @@ def _fits(w: WeightedSum, schedule: ConvSchedule) -> bool:
     unrolled = -(-taps // 2) <= MOST_UNROLLED
     return (
         accumulators <= MOST_ACCUMULATORS
+        and not (schedule.ring and schedule.raw)
         and (unrolled or accumulators * steps <= MOST_UNROLLED_SUMS)
         and pixels <= w.columns
         and filters <= w.filters

@@ -15,7 +15,8 @@ from dataclasses import replace
 
 from utvm.ir.loop import For, Function, Let, Store
 from utvm.ir.rewrite import statements
-from utvm.schedule.conv_kernel import ConvSchedule, Scheduled, schedule_conv
+from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
+from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, is_narrow, schedule_depthwise
 from utvm.schedule.depthwise_sum import read_depthwise
 from utvm.schedule.panel_kernel import has_panels

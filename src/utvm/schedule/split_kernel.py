@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from utvm.ir.loop import Function
 from utvm.schedule.combine import combined
-from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Scheduled
+from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
+from utvm.schedule.conv_schedule import kernel_of
 from utvm.schedule.split_sum import read_split_sum
 from utvm.schedule.weighted_sum import Array
 
@@ -28,7 +29,7 @@ def schedule_split(
     scheduled: list[Scheduled] = []
     for number, part in enumerate(split.parts):
         own = replace(part.function, name=f"{function.name}_{number}")
-        made = ConvKernel(replace(part, function=own), known, schedule).build()
+        made = kernel_of(replace(part, function=own), known, schedule)
         if made is None:
             return None
         scheduled.append(made)

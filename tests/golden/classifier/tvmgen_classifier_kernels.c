@@ -9,81 +9,85 @@
 #include "utvm/fixed_point.h"
 
 /* 1 pixels x 6 filters, 20 taps, weights as int8: biases, weights and constants of the rescale
- *     in one stream. */
+ *     in one stream, from the image itself. */
 /* clang-format off */
-static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int8(
-    const int16_t *x __attribute__((unused)),
+static UTVM_ASSEMBLY void tvmgen_classifier_raw1x6_20_int8(
+    const int8_t *x __attribute__((unused)),
     const int32_t *w __attribute__((unused)),
     int8_t *out __attribute__((unused)),
     int32_t count __attribute__((unused))) {
   __asm__(
       "  push {r4, r5, r6, r7, r8, r9, r10, r11, lr}\n"
-      "  sub sp, sp, #4\n"
+      "  sub sp, sp, #8\n"
       "  str r2, [sp]\n"                     /* out on the stack */
-      "  movs r2, #40\n"
-      "  mla r8, r3, r2, r0\n"               /* x end <- count, x */
+      "  movs r2, #20\n"
+      "  mla r2, r3, r2, r0\n"               /* x end <- count, x */
+      "  str r2, [sp, #4]\n"                 /* x end on the stack */
       "  movs r2, #0\n"
       "  cmp r2, r3\n"                       /* count */
-      "  bge .Ltvmgen_classifier_conv1x6_20_int8_1\n"
-      ".Ltvmgen_classifier_conv1x6_20_int8_2:\n"           /* for pair */
-      "  ldr r9, [r0], #40\n"                /* x0_0, x */
+      "  bge .Ltvmgen_classifier_raw1x6_20_int8_1\n"
+      ".Ltvmgen_classifier_raw1x6_20_int8_2:\n"           /* for pair */
+      "  ldr r8, [r0], #20\n"                /* x0_0_both, x */
       "  ldr r2, [r1]\n"                     /* bias_0 <- w */
       "  ldr r3, [r1, #24]\n"                /* w01_0 <- w */
       "  ldr r4, [r1, #4]\n"                 /* bias_1 <- w */
       "  ldr r5, [r1, #8]\n"                 /* bias_2 <- w */
       "  ldr r6, [r1, #28]\n"                /* w23_0 <- w */
       "  ldr r7, [r1, #12]\n"                /* bias_3 <- w */
-      "  ldr r10, [r1, #16]\n"               /* bias_4 <- w */
-      "  ldr r11, [r1, #32]\n"               /* w45_0 <- w */
+      "  ldr r9, [r1, #16]\n"                /* bias_4 <- w */
+      "  ldr r10, [r1, #32]\n"               /* w45_0 <- w */
+      "  sxtb16 r11, r8\n"                   /* x0_0 <- x0_0_both */
       "  sxtb16 r12, r3\n"                   /* w0_0 <- w01_0 */
-      "  smlad r12, r9, r12, r2\n"           /* acc_0_0 <- x0_0, w0_0, bias_0 */
+      "  smlad r12, r11, r12, r2\n"          /* acc_0_0 <- x0_0, w0_0, bias_0 */
       "  sxtb16 lr, r3, ror #8\n"            /* w1_0 <- w01_0 */
-      "  smlad lr, r9, lr, r4\n"             /* acc_0_1 <- x0_0, w1_0, bias_1 */
+      "  smlad lr, r11, lr, r4\n"            /* acc_0_1 <- x0_0, w1_0, bias_1 */
       "  sxtb16 r4, r6\n"                    /* w2_0 <- w23_0 */
-      "  smlad r5, r9, r4, r5\n"             /* acc_0_2 <- x0_0, w2_0, bias_2 */
+      "  smlad r5, r11, r4, r5\n"            /* acc_0_2 <- x0_0, w2_0, bias_2 */
       "  sxtb16 r6, r6, ror #8\n"            /* w3_0 <- w23_0 */
-      "  smlad r7, r9, r6, r7\n"             /* acc_0_3 <- x0_0, w3_0, bias_3 */
+      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_0, w3_0, bias_3 */
       "  ldr r2, [r1, #20]\n"                /* bias_5 <- w */
-      "  ldr r6, [r0, #-36]\n"               /* x0_1 <- x */
-      "  sxtb16 r4, r11\n"                   /* w4_0 <- w45_0 */
-      "  smlad r10, r9, r4, r10\n"           /* acc_0_4 <- x0_0, w4_0, bias_4 */
-      "  sxtb16 r11, r11, ror #8\n"          /* w5_0 <- w45_0 */
-      "  smlad r9, r9, r11, r2\n"            /* acc_0_5 <- x0_0, w5_0, bias_5 */
-      "  ldr r2, [r1, #36]\n"                /* w01_1 <- w */
-      "  ldr r3, [r1, #40]\n"                /* w23_1 <- w */
+      "  ldr r3, [r1, #36]\n"                /* w01_1 <- w */
+      "  sxtb16 r6, r10\n"                   /* w4_0 <- w45_0 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_4 <- x0_0, w4_0, bias_4 */
+      "  sxtb16 r10, r10, ror #8\n"          /* w5_0 <- w45_0 */
+      "  smlad r10, r11, r10, r2\n"          /* acc_0_5 <- x0_0, w5_0, bias_5 */
+      "  ldr r2, [r1, #40]\n"                /* w23_1 <- w */
       "  ldr r4, [r1, #44]\n"                /* w45_1 <- w */
-      "  sxtb16 r11, r2\n"                   /* w0_1 <- w01_1 */
-      "  smlad r12, r6, r11, r12\n"          /* acc_0_0 <- x0_1, w0_1 */
-      "  sxtb16 r11, r2, ror #8\n"           /* w1_1 <- w01_1 */
-      "  smlad lr, r6, r11, lr\n"            /* acc_0_1 <- x0_1, w1_1 */
-      "  sxtb16 r11, r3\n"                   /* w2_1 <- w23_1 */
-      "  smlad r5, r6, r11, r5\n"            /* acc_0_2 <- x0_1, w2_1 */
-      "  sxtb16 r11, r3, ror #8\n"           /* w3_1 <- w23_1 */
-      "  smlad r7, r6, r11, r7\n"            /* acc_0_3 <- x0_1, w3_1 */
-      "  sxtb16 r11, r4\n"                   /* w4_1 <- w45_1 */
-      "  smlad r10, r6, r11, r10\n"          /* acc_0_4 <- x0_1, w4_1 */
-      "  sxtb16 r11, r4, ror #8\n"           /* w5_1 <- w45_1 */
-      "  smlad r9, r6, r11, r9\n"            /* acc_0_5 <- x0_1, w5_1 */
-      "  ldr r11, [r0, #-32]\n"              /* x0_2 <- x */
+      "  ldr r11, [r0, #-16]\n"              /* x0_2_both <- x */
+      "  sxtb16 r8, r8, ror #8\n"            /* x0_1 <- x0_0_both */
+      "  sxtb16 r6, r3\n"                    /* w0_1 <- w01_1 */
+      "  smlad r12, r8, r6, r12\n"           /* acc_0_0 <- x0_1, w0_1 */
+      "  sxtb16 r6, r3, ror #8\n"            /* w1_1 <- w01_1 */
+      "  smlad lr, r8, r6, lr\n"             /* acc_0_1 <- x0_1, w1_1 */
+      "  sxtb16 r6, r2\n"                    /* w2_1 <- w23_1 */
+      "  smlad r5, r8, r6, r5\n"             /* acc_0_2 <- x0_1, w2_1 */
+      "  sxtb16 r6, r2, ror #8\n"            /* w3_1 <- w23_1 */
+      "  smlad r7, r8, r6, r7\n"             /* acc_0_3 <- x0_1, w3_1 */
+      "  sxtb16 r6, r4\n"                    /* w4_1 <- w45_1 */
+      "  smlad r9, r8, r6, r9\n"             /* acc_0_4 <- x0_1, w4_1 */
+      "  sxtb16 r6, r4, ror #8\n"            /* w5_1 <- w45_1 */
+      "  smlad r10, r8, r6, r10\n"           /* acc_0_5 <- x0_1, w5_1 */
       "  ldr r2, [r1, #48]\n"                /* w01_2 <- w */
       "  ldr r3, [r1, #52]\n"                /* w23_2 <- w */
       "  ldr r4, [r1, #56]\n"                /* w45_2 <- w */
+      "  sxtb16 r8, r11\n"                   /* x0_2 <- x0_2_both */
       "  sxtb16 r6, r2\n"                    /* w0_2 <- w01_2 */
-      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_2, w0_2 */
+      "  smlad r12, r8, r6, r12\n"           /* acc_0_0 <- x0_2, w0_2 */
       "  sxtb16 r6, r2, ror #8\n"            /* w1_2 <- w01_2 */
-      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_2, w1_2 */
+      "  smlad lr, r8, r6, lr\n"             /* acc_0_1 <- x0_2, w1_2 */
       "  sxtb16 r6, r3\n"                    /* w2_2 <- w23_2 */
-      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_2, w2_2 */
+      "  smlad r5, r8, r6, r5\n"             /* acc_0_2 <- x0_2, w2_2 */
       "  sxtb16 r6, r3, ror #8\n"            /* w3_2 <- w23_2 */
-      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_2, w3_2 */
+      "  smlad r7, r8, r6, r7\n"             /* acc_0_3 <- x0_2, w3_2 */
       "  sxtb16 r6, r4\n"                    /* w4_2 <- w45_2 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_2, w4_2 */
+      "  smlad r9, r8, r6, r9\n"             /* acc_0_4 <- x0_2, w4_2 */
       "  sxtb16 r6, r4, ror #8\n"            /* w5_2 <- w45_2 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_2, w5_2 */
-      "  ldr r11, [r0, #-28]\n"              /* x0_3 <- x */
+      "  smlad r10, r8, r6, r10\n"           /* acc_0_5 <- x0_2, w5_2 */
       "  ldr r2, [r1, #60]\n"                /* w01_3 <- w */
       "  ldr r3, [r1, #64]\n"                /* w23_3 <- w */
       "  ldr r4, [r1, #68]\n"                /* w45_3 <- w */
+      "  ldr r8, [r0, #-12]\n"               /* x0_4_both <- x */
+      "  sxtb16 r11, r11, ror #8\n"          /* x0_3 <- x0_2_both */
       "  sxtb16 r6, r2\n"                    /* w0_3 <- w01_3 */
       "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_3, w0_3 */
       "  sxtb16 r6, r2, ror #8\n"            /* w1_3 <- w01_3 */
@@ -93,13 +97,13 @@ static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int8(
       "  sxtb16 r6, r3, ror #8\n"            /* w3_3 <- w23_3 */
       "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_3, w3_3 */
       "  sxtb16 r6, r4\n"                    /* w4_3 <- w45_3 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_3, w4_3 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_4 <- x0_3, w4_3 */
       "  sxtb16 r6, r4, ror #8\n"            /* w5_3 <- w45_3 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_3, w5_3 */
-      "  ldr r11, [r0, #-24]\n"              /* x0_4 <- x */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_5 <- x0_3, w5_3 */
       "  ldr r2, [r1, #72]\n"                /* w01_4 <- w */
       "  ldr r3, [r1, #76]\n"                /* w23_4 <- w */
       "  ldr r4, [r1, #80]\n"                /* w45_4 <- w */
+      "  sxtb16 r11, r8\n"                   /* x0_4 <- x0_4_both */
       "  sxtb16 r6, r2\n"                    /* w0_4 <- w01_4 */
       "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_4, w0_4 */
       "  sxtb16 r6, r2, ror #8\n"            /* w1_4 <- w01_4 */
@@ -109,45 +113,47 @@ static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int8(
       "  sxtb16 r6, r3, ror #8\n"            /* w3_4 <- w23_4 */
       "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_4, w3_4 */
       "  sxtb16 r6, r4\n"                    /* w4_4 <- w45_4 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_4, w4_4 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_4 <- x0_4, w4_4 */
       "  sxtb16 r6, r4, ror #8\n"            /* w5_4 <- w45_4 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_4, w5_4 */
-      "  ldr r11, [r0, #-20]\n"              /* x0_5 <- x */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_5 <- x0_4, w5_4 */
       "  ldr r2, [r1, #84]\n"                /* w01_5 <- w */
       "  ldr r3, [r1, #88]\n"                /* w23_5 <- w */
       "  ldr r4, [r1, #92]\n"                /* w45_5 <- w */
+      "  ldr r11, [r0, #-8]\n"               /* x0_6_both <- x */
+      "  sxtb16 r8, r8, ror #8\n"            /* x0_5 <- x0_4_both */
       "  sxtb16 r6, r2\n"                    /* w0_5 <- w01_5 */
-      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_5, w0_5 */
+      "  smlad r12, r8, r6, r12\n"           /* acc_0_0 <- x0_5, w0_5 */
       "  sxtb16 r6, r2, ror #8\n"            /* w1_5 <- w01_5 */
-      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_5, w1_5 */
+      "  smlad lr, r8, r6, lr\n"             /* acc_0_1 <- x0_5, w1_5 */
       "  sxtb16 r6, r3\n"                    /* w2_5 <- w23_5 */
-      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_5, w2_5 */
+      "  smlad r5, r8, r6, r5\n"             /* acc_0_2 <- x0_5, w2_5 */
       "  sxtb16 r6, r3, ror #8\n"            /* w3_5 <- w23_5 */
-      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_5, w3_5 */
+      "  smlad r7, r8, r6, r7\n"             /* acc_0_3 <- x0_5, w3_5 */
       "  sxtb16 r6, r4\n"                    /* w4_5 <- w45_5 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_5, w4_5 */
+      "  smlad r9, r8, r6, r9\n"             /* acc_0_4 <- x0_5, w4_5 */
       "  sxtb16 r6, r4, ror #8\n"            /* w5_5 <- w45_5 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_5, w5_5 */
-      "  ldr r11, [r0, #-16]\n"              /* x0_6 <- x */
+      "  smlad r10, r8, r6, r10\n"           /* acc_0_5 <- x0_5, w5_5 */
       "  ldr r2, [r1, #96]\n"                /* w01_6 <- w */
       "  ldr r3, [r1, #100]\n"               /* w23_6 <- w */
       "  ldr r4, [r1, #104]\n"               /* w45_6 <- w */
+      "  sxtb16 r8, r11\n"                   /* x0_6 <- x0_6_both */
       "  sxtb16 r6, r2\n"                    /* w0_6 <- w01_6 */
-      "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_6, w0_6 */
+      "  smlad r12, r8, r6, r12\n"           /* acc_0_0 <- x0_6, w0_6 */
       "  sxtb16 r6, r2, ror #8\n"            /* w1_6 <- w01_6 */
-      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_6, w1_6 */
+      "  smlad lr, r8, r6, lr\n"             /* acc_0_1 <- x0_6, w1_6 */
       "  sxtb16 r6, r3\n"                    /* w2_6 <- w23_6 */
-      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_6, w2_6 */
+      "  smlad r5, r8, r6, r5\n"             /* acc_0_2 <- x0_6, w2_6 */
       "  sxtb16 r6, r3, ror #8\n"            /* w3_6 <- w23_6 */
-      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_6, w3_6 */
+      "  smlad r7, r8, r6, r7\n"             /* acc_0_3 <- x0_6, w3_6 */
       "  sxtb16 r6, r4\n"                    /* w4_6 <- w45_6 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_6, w4_6 */
+      "  smlad r9, r8, r6, r9\n"             /* acc_0_4 <- x0_6, w4_6 */
       "  sxtb16 r6, r4, ror #8\n"            /* w5_6 <- w45_6 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_6, w5_6 */
-      "  ldr r11, [r0, #-12]\n"              /* x0_7 <- x */
+      "  smlad r10, r8, r6, r10\n"           /* acc_0_5 <- x0_6, w5_6 */
       "  ldr r2, [r1, #108]\n"               /* w01_7 <- w */
       "  ldr r3, [r1, #112]\n"               /* w23_7 <- w */
       "  ldr r4, [r1, #116]\n"               /* w45_7 <- w */
+      "  ldr r8, [r0, #-4]\n"                /* x0_8_both <- x */
+      "  sxtb16 r11, r11, ror #8\n"          /* x0_7 <- x0_6_both */
       "  sxtb16 r6, r2\n"                    /* w0_7 <- w01_7 */
       "  smlad r12, r11, r6, r12\n"          /* acc_0_0 <- x0_7, w0_7 */
       "  sxtb16 r6, r2, ror #8\n"            /* w1_7 <- w01_7 */
@@ -157,99 +163,69 @@ static UTVM_ASSEMBLY void tvmgen_classifier_conv1x6_20_int8(
       "  sxtb16 r6, r3, ror #8\n"            /* w3_7 <- w23_7 */
       "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_7, w3_7 */
       "  sxtb16 r6, r4\n"                    /* w4_7 <- w45_7 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_7, w4_7 */
+      "  smlad r9, r11, r6, r9\n"            /* acc_0_4 <- x0_7, w4_7 */
       "  sxtb16 r6, r4, ror #8\n"            /* w5_7 <- w45_7 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_7, w5_7 */
-      "  ldr r11, [r0, #-8]\n"               /* x0_8 <- x */
+      "  smlad r10, r11, r6, r10\n"          /* acc_0_5 <- x0_7, w5_7 */
       "  ldr r2, [r1, #120]\n"               /* w01_8 <- w */
       "  ldr r3, [r1, #124]\n"               /* w23_8 <- w */
-      "  ldr r6, [r1, #128]\n"               /* w45_8 <- w */
+      "  ldr r11, [r1, #128]\n"              /* w45_8 <- w */
+      "  sxtb16 r6, r8\n"                    /* x0_8 <- x0_8_both */
       "  sxtb16 r4, r2\n"                    /* w0_8 <- w01_8 */
-      "  smlad r12, r11, r4, r12\n"          /* acc_0_0 <- x0_8, w0_8 */
+      "  smlad r12, r6, r4, r12\n"           /* acc_0_0 <- x0_8, w0_8 */
       "  sxtb16 r4, r2, ror #8\n"            /* w1_8 <- w01_8 */
-      "  smlad lr, r11, r4, lr\n"            /* acc_0_1 <- x0_8, w1_8 */
+      "  smlad lr, r6, r4, lr\n"             /* acc_0_1 <- x0_8, w1_8 */
       "  sxtb16 r4, r3\n"                    /* w2_8 <- w23_8 */
-      "  smlad r5, r11, r4, r5\n"            /* acc_0_2 <- x0_8, w2_8 */
+      "  smlad r5, r6, r4, r5\n"             /* acc_0_2 <- x0_8, w2_8 */
       "  sxtb16 r4, r3, ror #8\n"            /* w3_8 <- w23_8 */
-      "  smlad r7, r11, r4, r7\n"            /* acc_0_3 <- x0_8, w3_8 */
-      "  sxtb16 r4, r6\n"                    /* w4_8 <- w45_8 */
-      "  smlad r10, r11, r4, r10\n"          /* acc_0_4 <- x0_8, w4_8 */
-      "  sxtb16 r6, r6, ror #8\n"            /* w5_8 <- w45_8 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_8, w5_8 */
-      "  ldr r11, [r0, #-4]\n"               /* x0_9 <- x */
-      "  ldr r6, [r1, #132]\n"               /* w01_9 <- w */
-      "  ldr r4, [r1, #136]\n"               /* w23_9 <- w */
-      "  ldr r3, [r1, #140]\n"               /* w45_9 <- w */
-      "  sxtb16 r2, r6\n"                    /* w0_9 <- w01_9 */
-      "  smlad r12, r11, r2, r12\n"          /* acc_0_0 <- x0_9, w0_9 */
-      "  sxtb16 r6, r6, ror #8\n"            /* w1_9 <- w01_9 */
-      "  smlad lr, r11, r6, lr\n"            /* acc_0_1 <- x0_9, w1_9 */
-      "  sxtb16 r6, r4\n"                    /* w2_9 <- w23_9 */
-      "  smlad r5, r11, r6, r5\n"            /* acc_0_2 <- x0_9, w2_9 */
-      "  sxtb16 r6, r4, ror #8\n"            /* w3_9 <- w23_9 */
-      "  smlad r7, r11, r6, r7\n"            /* acc_0_3 <- x0_9, w3_9 */
-      "  sxtb16 r6, r3\n"                    /* w4_9 <- w45_9 */
-      "  smlad r10, r11, r6, r10\n"          /* acc_0_4 <- x0_9, w4_9 */
-      "  sxtb16 r6, r3, ror #8\n"            /* w5_9 <- w45_9 */
-      "  smlad r9, r11, r6, r9\n"            /* acc_0_5 <- x0_9, w5_9 */
-      "  movw r11, #34048\n"
-      "  movt r11, #20971\n"
+      "  smlad r7, r6, r4, r7\n"             /* acc_0_3 <- x0_8, w3_8 */
+      "  sxtb16 r4, r11\n"                   /* w4_8 <- w45_8 */
+      "  smlad r9, r6, r4, r9\n"             /* acc_0_4 <- x0_8, w4_8 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w5_8 <- w45_8 */
+      "  smlad r10, r6, r11, r10\n"          /* acc_0_5 <- x0_8, w5_8 */
+      "  ldr r11, [r1, #132]\n"              /* w01_9 <- w */
+      "  ldr r6, [r1, #136]\n"               /* w23_9 <- w */
+      "  ldr r4, [r1, #140]\n"               /* w45_9 <- w */
+      "  movw r3, #34048\n"
+      "  movt r3, #20971\n"
+      "  sxtb16 r8, r8, ror #8\n"            /* x0_9 <- x0_8_both */
+      "  sxtb16 r2, r11\n"                   /* w0_9 <- w01_9 */
+      "  smlad r12, r8, r2, r12\n"           /* acc_0_0 <- x0_9, w0_9 */
+      "  sxtb16 r11, r11, ror #8\n"          /* w1_9 <- w01_9 */
+      "  smlad lr, r8, r11, lr\n"            /* acc_0_1 <- x0_9, w1_9 */
+      "  sxtb16 r11, r6\n"                   /* w2_9 <- w23_9 */
+      "  smlad r5, r8, r11, r5\n"            /* acc_0_2 <- x0_9, w2_9 */
+      "  sxtb16 r11, r6, ror #8\n"           /* w3_9 <- w23_9 */
+      "  smlad r7, r8, r11, r7\n"            /* acc_0_3 <- x0_9, w3_9 */
+      "  sxtb16 r11, r4\n"                   /* w4_9 <- w45_9 */
+      "  smlad r9, r8, r11, r9\n"            /* acc_0_4 <- x0_9, w4_9 */
+      "  sxtb16 r11, r4, ror #8\n"           /* w5_9 <- w45_9 */
+      "  smlad r10, r8, r11, r10\n"          /* acc_0_5 <- x0_9, w5_9 */
       "  movs r2, #176\n"
-      "  smmla r12, r12, r11, r2\n"          /* acc_0_0 */
-      "  ssat r3, #8, r12, asr #5\n"
-      "  smmla r12, lr, r11, r2\n"           /* acc_0_1 */
-      "  ssat r4, #8, r12, asr #5\n"
-      "  smmla r12, r5, r11, r2\n"           /* acc_0_2 */
-      "  ssat r5, #8, r12, asr #5\n"
-      "  smmla r12, r7, r11, r2\n"           /* acc_0_3 */
-      "  ssat r6, #8, r12, asr #5\n"
-      "  smmla r10, r10, r11, r2\n"          /* acc_0_4 */
-      "  smmla r9, r9, r11, r2\n"            /* acc_0_5 */
-      "  ldr r2, [sp]\n"                     /* out on the stack */
-      "  strb r3, [r2]\n"                    /* out */
-      "  strb r4, [r2, #1]\n"                /* out */
-      "  strb r5, [r2, #2]\n"                /* out */
-      "  strb r6, [r2, #3]\n"                /* out */
-      "  ssat r3, #8, r10, asr #5\n"
-      "  strb r3, [r2, #4]\n"                /* out */
-      "  ssat r3, #8, r9, asr #5\n"
-      "  strb r3, [r2, #5]\n"                /* out */
-      "  cmp r0, r8\n"                       /* x, x end */
-      "  bne .Ltvmgen_classifier_conv1x6_20_int8_2\n"
-      ".Ltvmgen_classifier_conv1x6_20_int8_1:\n"
-      "  add sp, sp, #4\n"
+      "  ldr r4, [sp]\n"                     /* out on the stack */
+      "  ldr r6, [sp, #4]\n"                 /* x end on the stack */
+      "  cmp r0, r6\n"                       /* x, x end */
+      "  smmla r8, r12, r3, r2\n"            /* acc_0_0 */
+      "  ssat r6, #8, r8, asr #5\n"
+      "  strb r6, [r4]\n"                    /* out */
+      "  smmla r8, lr, r3, r2\n"             /* acc_0_1 */
+      "  ssat r6, #8, r8, asr #5\n"
+      "  strb r6, [r4, #1]\n"                /* out */
+      "  smmla r8, r5, r3, r2\n"             /* acc_0_2 */
+      "  ssat r5, #8, r8, asr #5\n"
+      "  strb r5, [r4, #2]\n"                /* out */
+      "  smmla r8, r7, r3, r2\n"             /* acc_0_3 */
+      "  ssat r5, #8, r8, asr #5\n"
+      "  strb r5, [r4, #3]\n"                /* out */
+      "  smmla r8, r9, r3, r2\n"             /* acc_0_4 */
+      "  smmla r9, r10, r3, r2\n"            /* acc_0_5 */
+      "  ssat r2, #8, r8, asr #5\n"
+      "  strb r2, [r4, #4]\n"                /* out */
+      "  ssat r2, #8, r9, asr #5\n"
+      "  strb r2, [r4, #5]\n"                /* out */
+      "  bne .Ltvmgen_classifier_raw1x6_20_int8_2\n"
+      ".Ltvmgen_classifier_raw1x6_20_int8_1:\n"
+      "  add sp, sp, #8\n"
       "  pop {r4, r5, r6, r7, r8, r9, r10, r11, pc}\n");
-}
-/* clang-format on */
-
-/* 20 bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3. */
-/* clang-format off */
-static UTVM_ASSEMBLY void tvmgen_classifier_expand_20(
-    const int8_t *x __attribute__((unused)),
-    int16_t *lines __attribute__((unused)),
-    int32_t count __attribute__((unused))) {
-  __asm__(
-      "  push {r4, r5}\n"
-      "  movs r3, #20\n"
-      "  mla r3, r2, r3, r0\n"               /* x end <- count, x */
-      "  movs r4, #0\n"
-      "  cmp r4, r2\n"                       /* count */
-      "  bge .Ltvmgen_classifier_expand_20_1\n"
-      ".Ltvmgen_classifier_expand_20_2:\n"           /* for pixel */
-      "  add r2, r0, #20\n"                  /* x end <- x */
-      ".Ltvmgen_classifier_expand_20_4:\n"           /* for group */
-      "  ldr r4, [r0], #4\n"                 /* word_0, x */
-      "  sxtb16 r5, r4\n"                    /* word_0 */
-      "  str r5, [r1], #8\n"                 /* lines */
-      "  sxtb16 r4, r4, ror #8\n"            /* word_0 */
-      "  str r4, [r1, #-4]\n"                /* lines */
-      "  cmp r0, r2\n"                       /* x, x end */
-      "  bne .Ltvmgen_classifier_expand_20_4\n"
-      "  cmp r0, r3\n"                       /* x, x end */
-      "  bne .Ltvmgen_classifier_expand_20_2\n"
-      ".Ltvmgen_classifier_expand_20_1:\n"
-      "  pop {r4, r5}\n"
-      "  bx lr\n");
 }
 /* clang-format on */
 
@@ -258,12 +234,9 @@ static UTVM_ASSEMBLY void tvmgen_classifier_expand_20(
  * dense(int8[1,20], int8[6,20], int32[6]) -> int32[1,6]
  * requantize_linear(int32[1,6], int32[1], int32[1], int32[1]) -> int8[1,6] with dtype=int8,
  *     low=-128, high=127 */
-void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0,
-                               void *restrict workspace) {
+void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0) {
   const int32_t *const stream = tvmgen_classifier_dense_0_stream;
-  int16_t *const lines = workspace;
-  tvmgen_classifier_expand_20(in0, lines, 1);
-  tvmgen_classifier_conv1x6_20_int8(lines, stream, out0, 1);
+  tvmgen_classifier_raw1x6_20_int8(in0, stream, out0, 1);
 }
 
 /* SOFTMAX #2: int8[1,6] scale 0.1 zero point 5 -> int8[1,6] scale 0.00390625 zero point -128

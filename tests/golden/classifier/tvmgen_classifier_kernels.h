@@ -10,8 +10,7 @@
 extern const int32_t tvmgen_classifier_softmax_table_1_exp[256];
 extern const int32_t tvmgen_classifier_dense_0_stream[36];
 
-void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0,
-                               void *restrict workspace);
+void tvmgen_classifier_dense_0(const int8_t *restrict in0, int8_t *restrict out0);
 void tvmgen_classifier_softmax_table_1(const int8_t *restrict in0, int8_t *restrict out0);
 
 #endif
