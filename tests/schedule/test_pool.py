@@ -18,6 +18,7 @@ from utvm.ir.graph import Graph, TensorType
 from utvm.ir.loop import Module
 from utvm.op.builder import GraphBuilder
 from utvm.op.clip import ClipAttrs
+from utvm.op.lut import emit_lut
 from utvm.op.pool2d import AvgPool2dAttrs, MaxPool2dAttrs
 from utvm.op.registry import find_op
 from utvm.passes.fuse_ops import fuse_ops
@@ -31,7 +32,7 @@ CASES = 48
 
 
 def pool(rng: random.Random) -> Graph:
-    """A pool, perhaps with a clamp behind it."""
+    """A pool, perhaps with a clamp or a table behind it."""
     b = GraphBuilder("net", find_op)
     dtype = rng.choice([DType.INT8, DType.INT8, DType.UINT8])
     kh, kw = rng.choice([(2, 2), (3, 3), (1, 3), (3, 1), (2, 3), (5, 4), (1, 1)])
@@ -52,6 +53,9 @@ def pool(rng: random.Random) -> Graph:
     if rng.random() < 0.4:
         low = rng.choice([dtype.minimum, dtype.minimum + 50])
         result = b.emit("clip", [result], ClipAttrs(low, rng.choice([100, dtype.maximum])))
+    if rng.random() < 0.25:
+        table = [rng.randint(dtype.minimum, dtype.maximum) for _ in range(256)]
+        result = emit_lut(b, result, table, dtype)
     b.output(result)
     return b.build()
 
@@ -87,7 +91,8 @@ def test_assembled_pools_equal_the_reference(target: str) -> None:
         cases.append((graph, [x]))
         value = x
         for node in graph.nodes:
-            (value,) = find_op(node.op).reference((value,), node.attrs)
+            tables = [graph.constants[name] for name in node.inputs[1:]]
+            (value,) = find_op(node.op).reference((value, *tables), node.attrs)
         expected.append(value)
     for (found,), wanted in zip(run_graphs(cases, target), expected, strict=True):
         np.testing.assert_array_equal(found, wanted)

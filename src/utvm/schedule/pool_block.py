@@ -29,7 +29,7 @@ from utvm.ir.loop import (
     Store,
     Var,
 )
-from utvm.ir.rewrite import simplify_body
+from utvm.ir.rewrite import rename_buffers, simplify_body
 from utvm.schedule.pool_average import SUM, LinearAverage, linear_average
 from utvm.schedule.pool_window import WORD, Pool
 
@@ -71,12 +71,9 @@ class PoolBlock:
         return self.rows * self.span <= MOST_UNROLLED
 
     def build(self) -> Function | None:
-        """The micro function; None where the epilogue is none of bytes or sums do not fit."""
+        """The micro function; None where sums do not fit."""
         pool, channels = self.pool, self.pool.channels
-        if not pool.takes_maximum:
-            if self.rows * self.columns > MOST_SUMMED[pool.source.dtype]:
-                return None
-        elif self._limits() is None:
+        if not pool.takes_maximum and self.rows * self.columns > MOST_SUMMED[pool.source.dtype]:
             return None
         whole = channels - channels % WORD
         groups = For(GROUP, Imm(0), Imm(whole), self._group(GROUP), WORD, parallel=True)
@@ -84,11 +81,16 @@ class PoolBlock:
         if channels % WORD:
             # The last channels once more, together with those before them.
             body += self._group(Imm(channels - WORD))
+        tables = {
+            table.name: Buffer(f"table{i}", table.dtype, table.shape, "input")
+            for i, table in enumerate(pool.lookups(*self.at))
+        }
+        body = rename_buffers(body, tables)
         kind = "max" if pool.takes_maximum else "sum"
         size = f"{self.rows}x{self.columns}"
         return Function(
             f"{kind}_{size}",
-            (self._source(),),
+            (self._source(), *tables.values()),
             (self._out(),),
             simplify_body((For(TURN, Imm(0), COUNT, body, parallel=True),)),
             comment=(f"{kind} of {size} windows, {self.results} at a time, 4 channels per word.",),
@@ -183,18 +185,21 @@ class PoolBlock:
             words = (self._word(channel, Imm(y), Imm(x)) for y in range(self.rows))
             columns[x] = self._largest([self._let(self._unsigned(word)) for word in words])
         windows = ([columns[x] for x in window] for window in self._windows())
-        return [[self._clamped(self._largest(window))] for window in windows]
+        return [self._limited(self._largest(window)) for window in windows]
 
-    def _clamped(self, result: Expr) -> Expr:
-        """The epilogue."""
+    def _limited(self, result: Expr) -> list[Expr]:
+        """The epilogue: four clamps at once, else whatever it is for each of four bytes."""
         limits = self._limits()
-        assert limits is not None
+        if limits is None:
+            word, dtype = self._let(self._unsigned(result)), self.pool.source.dtype
+            lanes = [Cast(I32, Cast(dtype, word >> 8 * i if i else word)) for i in range(WORD)]
+            return [self.pool.finished(self._let(lane), *self.at) for lane in lanes]
         low, high = (limit - self.pool.source.dtype.minimum for limit in limits)
         if low > 0:
             result = self._larger(result, Imm(_four(low)))
         if high < 255:
             result = self._smaller(result, Imm(_four(high)))
-        return self._unsigned(result)
+        return [self._unsigned(result)]
 
     def _looped_maximum(self, channel: Expr) -> list[Expr]:
         """One window by loops; 0 is the least byte."""
@@ -205,7 +210,7 @@ class PoolBlock:
             return [Store(largest, (), Call("sadd8", (above, self._unsigned(word)), I32))]
 
         self._loops([largest], channel, update)
-        return [self._clamped(Load(largest))]
+        return self._limited(Load(largest))
 
     def _largest(self, words: list[Expr]) -> Expr:
         result = words[0]

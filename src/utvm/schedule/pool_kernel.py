@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from utvm.ir.loop import Expr, Function, Imm, Invoke, Pointer, Stmt, Var, loop
-from utvm.ir.rewrite import simplify_body
+from utvm.ir.rewrite import simplify_body, statements
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.pool_block import MOST_UNROLLED, PoolBlock
 from utvm.schedule.pool_window import Pool, Segment, read_pool
@@ -55,13 +55,16 @@ class _Kernel:
             y = Var("y")
             calls: list[Stmt] = []
             for column in pool.segments(1):
-                invokes = self._run(row, column, y)
-                if invokes is None:
+                run = self._run(row, column, y)
+                if run is None:
                     return None
-                calls += invokes
+                calls += run
             body.append(loop(y, row.count, *calls))
-        n = loop(Var("n"), pool.image[0], *body)
-        function = replace(pool.function, body=simplify_body((n,)), workspace=(), constants=())
+        whole = simplify_body((loop(Var("n"), pool.image[0], *body),))
+        invokes = [stmt for stmt in statements(whole) if isinstance(stmt, Invoke)]
+        given = {pointer.buffer.name for invoke in invokes for pointer in invoke.pointers}
+        tables = tuple(b for b in pool.function.constants if b.name in given)
+        function = replace(pool.function, body=whole, workspace=(), constants=tables)
         return Scheduled(function, tuple(self.micros.values()))
 
     def _run(self, row: Segment, column: Segment, y: Expr) -> list[Invoke] | None:
@@ -97,10 +100,8 @@ class _Kernel:
             self.micros[key] = replace(micro, name=name)
         return self.micros[key]
 
-    def _pointers(
-        self, row: Segment, column: Segment, y: Expr, first: int
-    ) -> tuple[Pointer, Pointer]:
-        """Where windows and results begin, ``first`` results into the segment."""
+    def _pointers(self, row: Segment, column: Segment, y: Expr, first: int) -> tuple[Pointer, ...]:
+        """Where windows, tables and results begin, ``first`` results into the segment."""
         pool, n = self.pool, Var("n")
         _, height, width, channels = pool.image
         rows, columns = pool.results
@@ -110,5 +111,6 @@ class _Kernel:
         result = ((n * rows + y + row.first) * columns + (column.first + first)) * channels
         return (
             Pointer(pool.source.view(pool.source.elements), (top * width + left) * channels),
+            *(Pointer(table, Imm(0)) for table in pool.lookups(row.first, column.first)),
             Pointer(out.view(out.elements), result),
         )

@@ -16,7 +16,20 @@ from itertools import groupby
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Alloc, Binary, Buffer, Cast, Expr, Function, Imm, Let, Load, Stmt, Store
+from utvm.ir.loop import (
+    Alloc,
+    Binary,
+    Buffer,
+    Cast,
+    Expr,
+    Function,
+    Imm,
+    Let,
+    Load,
+    Stmt,
+    Store,
+    Var,
+)
 from utvm.ir.rewrite import Linear, expressions, map_expr, simplify, substitute_expr
 from utvm.schedule.primitives import writes
 from utvm.schedule.weighted_sum import Array, flat_form, peel, read_stage
@@ -101,6 +114,12 @@ class Pool:
             value = simplify(map_expr(substitute_expr(let.value, known), change))
             known[let.var.name] = value
         return simplify(map_expr(substitute_expr(self.value, known), change))
+
+    def lookups(self, y: int, x: int) -> tuple[Buffer, ...]:
+        """The tables in which the sum of that result is looked up."""
+        value = self.finished(Var("acc"), y, x)
+        loads = [e for e in expressions((Store(self.acc, (), value),)) if isinstance(e, Load)]
+        return tuple(dict.fromkeys(load.buffer for load in loads))
 
 
 def read_pool(function: Function, constants: Mapping[str, Array]) -> Pool | None:
