@@ -128,19 +128,19 @@ def test_blocks_run_along_the_axis_that_shares_words() -> None:
     assert not flat.places.vertical
 
 
-def test_bounds_are_kept_by_four_bytes_at_a_time() -> None:
-    """Where bounds lie inside of the type, one word is stored for four results."""
-    found: set[int] = set()
-    for seed in range(40):
+def test_bounds_are_kept_for_a_word_at_a_time() -> None:
+    """Where bounds lie inside of the type, one word is stored for four bytes or two int16."""
+    found: dict[int, set[int]] = {8: set(), 16: set()}
+    for seed in range(60):
         module = layer(random.Random(seed), depth=8)
         scheduled = schedule_across(module.functions[0], module.constants, AcrossSchedule())
         assert scheduled is not None
         w, micro = read(module), scheduled.micros[0]
         lanes = {s.lanes for s in statements(micro.body) if isinstance(s, Store) and s.indices}
         limits = (w.function.outputs[0].dtype, w.multiplier)
-        if limits[0].bits == 8 and limits[1] == 1:
-            found |= lanes
-    assert found == {1, 4}
+        if limits[1] == 1:
+            found[limits[0].bits] |= lanes
+    assert found == {8: {1, 4}, 16: {1, 2}}
 
 
 def test_nothing_is_copied_where_windows_stay_inside() -> None:

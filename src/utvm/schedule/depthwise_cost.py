@@ -27,9 +27,9 @@ from utvm.schedule.depthwise_sum import DepthwiseSum
 _CALL = 60
 _RESULT = 6
 """Rescale, clamp, store."""
-_BOUNDS, _PACKED, _PARKED = 2.0, 0.5, 2.5
-"""More for bounds inside of the type: by comparing, by four results at once, and where two of these
-wait for the others."""
+_COMPARED, _ALONE, _PACKED, _PARKED = 2.0, 1.0, 0.5, 2.5
+"""More for bounds inside of the type: by comparing, by saturating each result, four at once, and
+four of which two wait for the others."""
 _SPILL = 1.08
 """What blocks across channels take beyond their instructions, for want of registers."""
 
@@ -46,7 +46,7 @@ def planes_cycles(w: DepthwiseSum, schedule: DepthwiseSchedule, bounded: bool = 
         seen = min(part.image[2] // part.column_step + 1, builder.layout.columns)
         groups = -(-part.image[3] // GROUP)
         spread = groups * strips * (lines * (9 * seen + 30) + _CALL)
-        result = _RESULT + (_BOUNDS if bounded else 0)
+        result = _RESULT + (_COMPARED if bounded else 0)
         results = part.rows * part.columns * part.filters
         total += part.image[0] * (part.rows * part.filters * blocks + spread + result * results)
     return total
@@ -70,7 +70,7 @@ def across_cycles(w: DepthwiseSum, schedule: AcrossSchedule, bounded: bool = Fal
     if bounded and w.multiplier == 1:
         result += _PACKED if schedule.lanes == GROUP else _PARKED
     elif bounded:
-        result += _BOUNDS
+        result += _ALONE
     total = 0.0
     for part in parts_of(w, schedule.split):
         strips = Strips(part, schedule)

@@ -19,7 +19,6 @@ from itertools import product
 from typing import Any, TypeVar
 
 from utvm.ir.loop import Function
-from utvm.schedule.byte_store import is_bounded
 from utvm.schedule.conv_block import MOST_UNROLLED
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
 from utvm.schedule.conv_schedule import schedule_conv
@@ -57,6 +56,7 @@ from utvm.schedule.window_layout import has_ring, ring_turns
 from utvm.schedule.winograd_block import DEFAULT
 from utvm.schedule.winograd_kernel import schedule_winograd
 from utvm.schedule.winograd_tiles import is_winograd, stream_bytes, whole_channels, winograd_form
+from utvm.schedule.word_store import is_bounded
 from utvm.target.target import Target
 
 Knobs = Mapping[str, Sequence[int]]

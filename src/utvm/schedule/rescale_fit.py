@@ -141,7 +141,7 @@ class _Known:
 
 def _candidates(bent: _Bent, largest: Array, unit: int) -> list[tuple[Array, Array]]:
     """Factors and units to try, the nearest first; ``unit`` 0: any whole number is one."""
-    bend = bent.less * _WORD / (bent.scale * bent.multipliers)
+    bend = bent.less * _WORD / (bent.scale * np.maximum(bent.multipliers, 1))
     if unit:
         nearest = np.maximum(np.round(unit / bend), 1).astype(np.int64)
         units = np.full_like(nearest, unit)
@@ -210,7 +210,7 @@ class _Search:
         self.known, self.candidates, self.shift = known, candidates, shift
         bent = known.bent
         self.real = bent.scale * bent.multipliers / _WORD / np.exp2(bent.shifts)
-        ratio = self.real / np.min([factors for factors, _ in candidates], axis=0)
+        ratio = np.maximum(self.real, 2.0**-40) / np.min([one for one, _ in candidates], axis=0)
         self.common = int(np.floor(31 - 1e-9 - np.log2(ratio.max()) - 32))
         self.factors, self.multipliers, self.addends, self.more, self.units = (
             np.zeros_like(known.least) for _ in range(5)
@@ -248,7 +248,7 @@ class _Search:
         for addends in (low >> 32, (low >> 32) + 1):
             more = -((addends * _WORD - low) // np.maximum(multipliers, 1))
             reach = np.maximum(np.abs(least), np.abs(most)) * factors + np.abs(more) + 256
-            fits = (multipliers > 0) & (multipliers < 1 << 31) & (np.abs(addends) < 1 << 30)
+            fits = (multipliers >= 0) & (multipliers < 1 << 31) & (np.abs(addends) < 1 << 30)
             fits &= (known.largest[at] * factors < 1 << 15) & (reach < 1 << 31)
             # The sums with what is added to them: again, exactly.
             reached = self._product(np.minimum(steps, most), factors, multipliers, units, more)

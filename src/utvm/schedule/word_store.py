@@ -1,12 +1,14 @@
-"""Clamps and stores of four neighbouring bytes at a time.
+"""Clamps and stores of a word of neighbouring results at a time: four bytes, two of int16.
 
-In: the statements behind a sum that end in a rescale by a shift, a clamp and a store of a byte, and
-the constants that they read. Out: the same statements with the lower bound folded into the addend
+In: the statements behind a sum that end in a rescale by a shift, a clamp and a store, and the
+constants that they read. Out: the same statements with the lower bound folded into the addend
 of the rescale, so that it lies at zero and USAT is the lower clamp; and what packs four such bytes,
 limits them from above, puts the bound back and stores them as one word.
 
     byte = min(max((high + a >> s), low), top)    ->    usat(high + (a - (low << s)) >> s)
     four of them                                  ->    uqadd8(word, 255 - top + low), sadd8, str
+
+Of int16, bounds from zero on are kept so: QADD16 is the upper clamp of two results.
 """
 
 from __future__ import annotations
@@ -21,38 +23,66 @@ from utvm.ir.loop import Binary, Buffer, Call, Cast, Expr, Imm, Let, Load, Stmt,
 from utvm.schedule.weighted_sum import Array
 
 I32 = DType.INT32
-LANES = 4
 _FLIP = -0x7F7F7F80
 """The highest bit of each byte, as int32."""
 MOST_ADDEND = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class ByteStore:
-    """``statements`` end in a clamp to 0..255; the result is ``low`` more, at most ``high``.
+class WordStore:
+    """``statements`` end in a clamp to 0..255, of int16 to 0..32767; the result is ``low`` more, at
+    most ``high``.
     ``constants`` are those of the kernel with the addends that the statements read."""
 
     statements: tuple[Stmt, ...]
     constants: Mapping[str, Array]
+    dtype: DType
     low: int
     high: int
 
+    @property
+    def lanes(self) -> int:
+        """Results of a word."""
+        return 32 // self.dtype.bits
+
+    @property
+    def _room(self) -> int:
+        """Between the upper bound and what saturating additions reach."""
+        return _top(self.dtype) - (self.high - self.low)
+
     def packed(self, stores: Sequence[Store]) -> Store:
-        """One store in place of those of four neighbours, whose values are words from 0 to 255."""
-        first, second, third, fourth = (store.value for store in stores)
-        pairs = (_above(second, first), _above(fourth, third))
-        word = self._limited(Call("pkhbt", pairs, I32))
-        return Store(stores[0].buffer, stores[0].indices, word, LANES)
+        """One store in place of those of neighbours, whose values are words of what
+        ``statements`` store."""
+        values = [store.value for store in stores]
+        if self.lanes == 4:
+            values = [_above(values[1], values[0]), _above(values[3], values[2])]
+        word = self._limited(Call("pkhbt", tuple(values), I32))
+        return Store(stores[0].buffer, stores[0].indices, word, self.lanes)
+
+    def alone(self, store: Store) -> Store:
+        """The store of one result, where there are no neighbours."""
+        value = value_of(store)
+        if self._room:
+            name = "uqadd8" if self.lanes == 4 else "qadd16"
+            value = Call(name, (value, Imm(self._room)), I32)
+        back = self.low - self._room
+        return replace(store, value=Cast(self.dtype, value + back if back else value))
 
     def _limited(self, word: Expr) -> Expr:
-        """The bytes at most ``high - low``, plus ``low``."""
-        room = 255 - (self.high - self.low)
-        if room:
-            word = Call("uqadd8", (word, Imm(_four(room))), I32)
-        back = (self.low - room) % 256
-        if back == 128:
+        """The results of a word at most ``high - low``, plus ``low``."""
+        add, back = ("uqadd8", "sadd8") if self.lanes == 4 else ("qadd16", "sadd16")
+        if self._room:
+            word = Call(add, (word, self._each(self._room)), I32)
+        more = self.low - self._room
+        if self.lanes == 4 and more % 256 == 128:
             return Binary("^", word, Imm(_FLIP))
-        return Call("sadd8", (word, Imm(_four(back))), I32) if back else word
+        return Call(back, (word, self._each(more)), I32) if more else word
+
+    def _each(self, value: int) -> Imm:
+        """A number in all places of a word."""
+        size = self.dtype.bits // 8
+        data = (value & (1 << self.dtype.bits) - 1).to_bytes(size, "little") * self.lanes
+        return Imm(int.from_bytes(data, "little", signed=True))
 
 
 def is_bounded(statements: Sequence[Stmt]) -> bool:
@@ -63,9 +93,9 @@ def is_bounded(statements: Sequence[Stmt]) -> bool:
     return False
 
 
-def byte_store(
+def word_store(
     statements: Sequence[Stmt], constants: Mapping[str, Array], filters: int
-) -> ByteStore | None:
+) -> WordStore | None:
     """None where statements are of another kind, or where plain stores do as well: those of bytes
     that only the type limits."""
     match statements:
@@ -78,21 +108,23 @@ def byte_store(
                 Cast(dtype, Binary("min", Binary("max", Var() as read, Imm(low)), Imm(high))),
                 1,
             ),
-        ] if read == var and dtype.bits == 8:
+        ] if read == var and dtype in (DType.INT8, DType.UINT8, DType.INT16):
             least, most = int(low), int(high)
             if (least, most) == (dtype.minimum, dtype.maximum) or least >= most:
+                return None
+            if dtype is DType.INT16 and (least != 0 or most == dtype.maximum):
                 return None
             found = _Lowered(constants, filters, shift, least)
             lowered = found.lowered(total)
             if lowered is None:
                 return None
-            value = Binary("min", Binary("max", var, Imm(0)), Imm(255))
+            value = Binary("min", Binary("max", var, Imm(0)), Imm(_top(dtype)))
             body = (
                 *before,
                 Let(var, Binary(">>", lowered, shift)),
                 Store(buffer, indices, Cast(dtype, value)),
             )
-            return ByteStore(body, {**constants, **found.made}, least, most)
+            return WordStore(body, {**constants, **found.made}, dtype, least, most)
     return None
 
 
@@ -145,8 +177,8 @@ class _Lowered:
         return None
 
 
-def byte_of(store: Store) -> Expr:
-    """What a store narrows to a byte: a number from 0 to 255."""
+def value_of(store: Store) -> Expr:
+    """What a store narrows."""
     assert isinstance(store.value, Cast)
     return store.value.value
 
@@ -156,7 +188,6 @@ def _above(upper: Expr, lower: Expr) -> Expr:
     return Binary("|", lower, Binary("<<", upper, Imm(8)))
 
 
-def _four(byte: int) -> int:
-    """A byte in all four places of an int32."""
-    word = byte * 0x01010101
-    return word - (1 << 32) if word >> 31 else word
+def _top(dtype: DType) -> int:
+    """What saturating additions to a result of at least zero reach."""
+    return 255 if dtype.bits == 8 else int(dtype.maximum)
