@@ -126,11 +126,20 @@ def test_groups_share_micro_functions() -> None:
     assert len(streams) >= 3 and len(blocks) < len(streams)
 
 
-def test_groups_of_single_filters_stay_in_loops() -> None:
+@pytest.mark.parametrize(("side", "split"), [(1, False), (3, True)])
+def test_groups_of_single_filters_and_few_taps_stay_in_loops(side: int, split: bool) -> None:
     data = np.random.default_rng(3)
     b = GraphBuilder("net", find_op)
-    x = b.input("x", TensorType((1, 3, 3, 4), DType.INT8))
-    weight = b.constant(data.integers(-9, 9, (2, 1, 1, 2), dtype=np.int8))
-    b.output(b.emit("conv2d", [x, weight], Conv2dAttrs()))
+    x = b.input("x", TensorType((1, 5, 5, 6), DType.INT8))
+    weight = b.constant(data.integers(-9, 9, (3, side, side, 2), dtype=np.int8))
+    total = b.emit("conv2d", [x, weight], Conv2dAttrs())
+    multiplier = b.constant(data.integers(1 << 28, 1 << 30, (3,), dtype=np.int32))
+    shift = b.constant(np.array([-3], np.int32))
+    b.output(b.emit("requantize", [total, multiplier, shift], RequantizeAttrs("int8", -128, 127)))
     module = lower(fuse_ops(b.build(), find_op), find_op)
-    assert read_split_sum(module.functions[0], module.constants) is None
+    assert (read_split_sum(module.functions[0], module.constants) is not None) == split
+    made = schedule_split(module.functions[0], module.constants, ConvSchedule(wide=True))
+    assert (made is not None) == split
+    if made is not None:
+        assert len([m for m in made.micros if m.name.startswith("conv2x")]) == 1
+        expect_equal(module, made, 3)

@@ -31,8 +31,8 @@ from utvm.schedule.weighted_sum import (
 
 MOST_PARTS = 32
 """Of more, calls and code would be too many."""
-FEWEST_FILTERS = 2
-"""Of a group: constants of a single filter would be literals, and no two groups alike."""
+FEWEST_TAPS = 8
+"""Of a group with a single filter: of fewer, calls would take longer than loops."""
 _LOOPS = {"n", "y", "x", "g", "c", "ky", "kx", "r", "i"}
 
 
@@ -140,7 +140,7 @@ class _Splitter:
         dilated = w.window[1] > 1 and w.column_step > 1
         phases = min(w.column_step, w.columns) if dilated else 1
         biases = known_bias(w.bias, w.filters, self.constants)
-        few = self.groups > 1 and self.share < FEWEST_FILTERS
+        few = self.groups > 1 and self.share == 1 and w.weights[0].size < FEWEST_TAPS
         if biases is None or few or self.groups * phases > MOST_PARTS:
             return None
         parts: list[WeightedSum] = []
