@@ -18,7 +18,7 @@ from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.knapsack import fewest_cycles
 from utvm.schedule.options import Option, kernel_options, measured_options
-from utvm.schedule.records import NO_RECORDS, Config, Records, balanced_score, size_score
+from utvm.schedule.records import NO_RECORDS, Config, Record, Records, balanced_score, size_score
 from utvm.schedule.sharing import shared_schedules
 from utvm.schedule.weighted_sum import Array
 from utvm.schedule.workload import workload_of
@@ -44,10 +44,13 @@ def schedule_module(
     ``parameter_bytes`` is the size of the model's own constants; default: those of the module.
     """
     constants: dict[str, Array] = dict(module.constants)
-    spaces = [kernel_options(f, module.constants, target) for f in module.functions]
+    measured = [_measured(function, records) for function in module.functions]
+    spaces = [
+        kernel_options(function, module.constants, target, named=known)
+        for function, known in zip(module.functions, measured, strict=True)
+    ]
     options = [
-        _candidates(function, space, records, objective)
-        for function, space in zip(module.functions, spaces, strict=True)
+        _candidates(space, known, objective) for space, known in zip(spaces, measured, strict=True)
     ]
     if parameter_bytes is None:
         parameter_bytes = sum(data.nbytes for data in constants.values())
@@ -114,15 +117,18 @@ def with_functions(
     )
 
 
+def _measured(function: Function, records: Records) -> Mapping[Config, Record]:
+    """What the records know of a kernel."""
+    return records.of(workload_of(function).key) if records.by_workload else {}
+
+
 def _candidates(
-    function: Function, space: Sequence[Option], records: Records, objective: str
+    space: Sequence[Option], known: Mapping[Config, Record], objective: str
 ) -> list[Option]:
     """What to choose from: the default options, or what the records know."""
-    if space and records.by_workload:
-        known = records.of(workload_of(function).key)
-        if known:
-            measured = measured_options(space, known)
-            return list(map(_with_code, measured)) if objective == "balanced" else measured
+    if space and known:
+        measured = measured_options(space, known)
+        return list(map(_with_code, measured)) if objective == "balanced" else measured
     return _defaults(space, objective)
 
 

@@ -11,7 +11,7 @@ To add a knob: a field of the template's schedule, and a line with its values be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from dataclasses import fields as fields_of
 from functools import cache, partial
@@ -114,6 +114,14 @@ _FEW_STEPS = 12
 _UNNAMED = ("shared", "ring", "raw")
 
 
+Wanted = Callable[[Config], bool]
+"""Whether an option that is no default is asked for, by its config."""
+
+
+def _every(config: Config) -> bool:
+    return True
+
+
 @dataclass(frozen=True, eq=False)
 class Option:
     """``cycles`` per run and ``bytes`` of constants, both estimated; ``build`` may give None.
@@ -134,29 +142,41 @@ class Option:
     lavish: bool = False
 
 
-def options_of(function: Function, constants: Mapping[str, Array]) -> list[Option]:
+def options_of(
+    function: Function, constants: Mapping[str, Array], wanted: Wanted = _every
+) -> list[Option]:
     """The whole space of a kernel; empty if only the schedules on loops serve it."""
     depthwise = read_depthwise(function, constants)
     if depthwise is not None:
-        return list(_depthwise_options(depthwise, function, constants))
+        return list(_depthwise_options(depthwise, function, constants, wanted))
     w = read_weighted_sum(function, constants)
     if w is None:
         return []
-    return [*_direct_options(w, function, constants), *_winograd_options(w, function, constants)]
+    return [
+        *_direct_options(w, function, constants, wanted),
+        *_winograd_options(w, function, constants, wanted),
+    ]
 
 
 def kernel_options(
-    function: Function, constants: Mapping[str, Array], target: Target
+    function: Function,
+    constants: Mapping[str, Array],
+    target: Target,
+    named: Collection[Config] | None = None,
 ) -> list[Option]:
-    """The same for a target: packed words need its DSP instructions; loops serve what is left."""
-    found = _packed_options(function, constants, target) if target.has("dsp") else []
+    """The same for a target: packed words need its DSP instructions; loops serve what is left.
+
+    ``named``: of the options that are no defaults only these, since costs take time.
+    """
+    wanted = _every if named is None else named.__contains__
+    found = _packed_options(function, constants, target, wanted) if target.has("dsp") else []
     found = found or list(_loop_options(function, target))
     own = sum(constants[b.name].nbytes for b in function.constants if b.name in constants)
     return [replace(o, bytes=o.bytes + own - o.of_weights) for o in found]
 
 
 def _packed_options(
-    function: Function, constants: Mapping[str, Array], target: Target
+    function: Function, constants: Mapping[str, Array], target: Target, wanted: Wanted
 ) -> list[Option]:
     pool = read_pool(function, constants)
     if pool is not None:
@@ -169,7 +189,7 @@ def _packed_options(
         return list(_split_options(split.parts, function, constants))
     if schedule_elementwise(function) is not None:
         return list(_element_options(function))
-    options = options_of(function, constants)
+    options = options_of(function, constants, wanted)
     w = read_weighted_sum(function, constants)
     if w is not None and not w.narrow:
         options.append(_loops_option(w, function, target))
@@ -341,7 +361,7 @@ def _booleans(kind: type) -> frozenset[str]:
 
 
 def _direct_options(
-    w: WeightedSum, function: Function, constants: Mapping[str, Array]
+    w: WeightedSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
 ) -> Iterator[Option]:
     """Register blocks over line buffers."""
     weights = int(w.weights.size)
@@ -358,7 +378,10 @@ def _direct_options(
     space = (
         (c, s)
         for c, s in _direct_space()
-        if s.wide in widths and (has_raw(w) if s.raw else s.ring in rings) and _fits(w, s)
+        if wanted(c)
+        and s.wide in widths
+        and (has_raw(w) if s.raw else s.ring in rings)
+        and _fits(w, s)
     )
     for config, schedule in (defaults | dict(space)).items():
         cycles = direct_cycles(w, schedule)
@@ -426,7 +449,7 @@ def _fits(w: WeightedSum, schedule: ConvSchedule) -> bool:
 
 
 def _winograd_options(
-    w: WeightedSum, function: Function, constants: Mapping[str, Array]
+    w: WeightedSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
 ) -> Iterator[Option]:
     """Fewer products; all of the schedules that make different code."""
     if not is_winograd(w):
@@ -441,6 +464,8 @@ def _winograd_options(
         if form is None or form in known:
             continue
         known.add(form)
+        if not (config in defaults or wanted(config)):
+            continue
         if schedule.expanded and stream_bytes(w) > MOST_EXPANDED:
             continue
         yield Option(
@@ -454,26 +479,24 @@ def _winograd_options(
 
 
 def _depthwise_options(
-    w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
+    w: DepthwiseSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
 ) -> Iterator[Option]:
     """Planes of int16, or across channels; nothing else serves these kernels."""
     if column_phases(w):
-        yield from _planes_options(w, function, constants)
+        yield from _planes_options(w, function, constants, wanted)
     if has_groups(w):
-        yield from _across_options(w, function, constants)
+        yield from _across_options(w, function, constants, wanted)
 
 
 def _planes_options(
-    w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
+    w: DepthwiseSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
 ) -> Iterator[Option]:
     widths = (True, False) if is_narrow(w) else (True,)
     defaults = [default_config("depthwise", DepthwiseSchedule(wide=wide)) for wide in widths]
     bytes = {wide: depthwise_bytes(w, wide) for wide in widths}
     bounded = is_bounded(w.epilogue)
-    for config in dict.fromkeys((
-        *defaults,
-        *_configs("depthwise", DepthwiseSchedule(), DEPTHWISE_KNOBS),
-    )):  # fmt: skip
+    others = filter(wanted, _configs("depthwise", DepthwiseSchedule(), DEPTHWISE_KNOBS))
+    for config in dict.fromkeys((*defaults, *others)):
         schedule = _schedule_of(DepthwiseSchedule(), config)
         if config not in defaults and (schedule.width > w.columns or schedule.wide not in widths):
             continue
@@ -488,7 +511,7 @@ def _planes_options(
 
 
 def _across_options(
-    w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
+    w: DepthwiseSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
 ) -> Iterator[Option]:
     """Blocks of two pixels of four channels, and of four of two; borders apart if there are any."""
     bounded = is_bounded(w.epilogue)
@@ -496,7 +519,8 @@ def _across_options(
     blocks = [AcrossSchedule(pixels=8 // lanes, lanes=lanes) for lanes in (4, 2)]
     blocks += [replace(block, split=True) for block in blocks if parts > 1]
     defaults = [default_config("across", schedule) for schedule in blocks]
-    for config in dict.fromkeys((*defaults, *_configs("across", AcrossSchedule(), ACROSS_KNOBS))):
+    others = filter(wanted, _configs("across", AcrossSchedule(), ACROSS_KNOBS))
+    for config in dict.fromkeys((*defaults, *others)):
         schedule = _schedule_of(AcrossSchedule(), config)
         small = schedule.pixels * schedule.lanes <= MOST_ACROSS
         if config not in defaults and not (small and (parts > 1 or not schedule.split)):
