@@ -42,7 +42,7 @@ _QEMU_ACCESS = (
 def running(pid: int) -> bool:
     """Whether the process runs; one that has ended may wait for somebody to ask for its status."""
     shown = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
-    return shown.stdout.strip() not in ("", "Z", "Zs", "Z+", "Zl")
+    return shown.stdout.strip()[:1] not in ("", "Z", "X")
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
