@@ -8,7 +8,7 @@ from itertools import product
 import pytest
 
 from utvm.schedule.knapsack import fewest_cycles
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 
 
 def _option(cycles: int, size: int) -> Option:

@@ -14,7 +14,7 @@ from tests.tune.networks import TARGET, network_tasks
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Cast, For, Function, Imm, Load, Stmt, Store, Var, loop
 from utvm.schedule.conv_kernel import Scheduled
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 from utvm.schedule.records import Config
 from utvm.support.errors import DeviceError, InputError, ScheduleError
 from utvm.target.target import load_target

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 from utvm.schedule.records import config_of
 from utvm.tune.cost_model import relevance, train
 from utvm.tune.search import SEARCHES, Known, propose

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 
 UNITS = 4096
 

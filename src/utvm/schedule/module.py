@@ -17,7 +17,8 @@ from utvm.ir.rewrite import map_statements
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.default import schedule_function
 from utvm.schedule.knapsack import fewest_cycles
-from utvm.schedule.options import Option, kernel_options, measured_options
+from utvm.schedule.knobs import Option
+from utvm.schedule.options import kernel_options, measured_options
 from utvm.schedule.records import NO_RECORDS, Config, Record, Records, balanced_score, size_score
 from utvm.schedule.sharing import shared_schedules
 from utvm.schedule.weighted_sum import Array

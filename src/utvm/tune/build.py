@@ -31,8 +31,8 @@ from utvm.ir.loop import Invoke, Module, Stmt
 from utvm.ir.rewrite import map_statements
 from utvm.passes.plan_memory import plan_memory
 from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.knobs import Option
 from utvm.schedule.module import schedule_alone
-from utvm.schedule.options import Option
 from utvm.support.cache import cached_file
 from utvm.support.errors import MemoryLimitError, ScheduleError
 from utvm.target.board import Board

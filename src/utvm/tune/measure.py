@@ -21,7 +21,7 @@ from utvm.device.session import DeviceFaultError, DeviceTensor, StatusError
 from utvm.device.toolchain import find_toolchain
 from utvm.driver.tensors import Rows, compare
 from utvm.driver.transports import Endpoint, open_session
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 from utvm.schedule.records import OK, Config
 from utvm.support.errors import MemoryLimitError, ToolchainError, UtvmError
 from utvm.target.board import load_board

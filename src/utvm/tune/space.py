@@ -13,7 +13,7 @@ from math import log2
 
 import numpy as np
 
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 from utvm.schedule.records import Config
 
 _ABSENT = -1

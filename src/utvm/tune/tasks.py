@@ -16,7 +16,8 @@ from utvm.driver.tensors import Rows, random_inputs
 from utvm.ir.graph import Graph
 from utvm.ir.loop import KernelCall, Module
 from utvm.op.registry import find_op
-from utvm.schedule.options import Option, kernel_options
+from utvm.schedule.knobs import Option
+from utvm.schedule.options import kernel_options
 from utvm.schedule.records import Config
 from utvm.schedule.workload import Workload, workload_of
 from utvm.target.target import Target

@@ -18,7 +18,7 @@ import numpy as np
 from utvm.device.toolchain import find_toolchain
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import check_objective
-from utvm.schedule.options import Option
+from utvm.schedule.knobs import Option
 from utvm.schedule.records import OK, Config, Record, size_score
 from utvm.support.errors import InputError
 from utvm.support.text import printable
