@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -38,13 +39,23 @@ from utvm.ir.rewrite import (
     map_stmt,
     simplify_body,
 )
-from utvm.schedule.byte_clamp import TOGETHER, ByteClamp, byte_clamp
+from utvm.schedule.clamp import Clamp, pair, read_clamp, value_of
 from utvm.schedule.epilogue import Epilogue, Sharing
-from utvm.schedule.weighted_sum import Array, WeightedSum, folded_shift, known_bias
+from utvm.schedule.weighted_sum import (
+    Array,
+    WeightedSum,
+    flat_form,
+    folded_shift,
+    known_bias,
+    largest_sum,
+)
 from utvm.schedule.window_layout import WindowLayout, even, pack_words, ring_turns, taps_in_order
 
 MOST_UNROLLED = 12
 """Steps of two taps that are unrolled without a loop around them."""
+
+TOGETHER = 4
+"""Bytes of a word."""
 
 PAIR, BLOCK, STEP = Var("pair"), Var("block"), Var("k")
 COUNT = Var("count")
@@ -71,16 +82,16 @@ class BlockBuilder:
     filters: int
     constants: Mapping[str, Array]
     epilogue: Epilogue = field(init=False)
-    clamp: ByteClamp | None = field(init=False)
+    clamp: Clamp | None = field(init=False)
 
     def __post_init__(self) -> None:
         w, b = self.w, self.block
         names = w.variables
         last = {names["x"]: b.pixels - 1, names["c"]: self.first + self.filters - 1}
         statements = w.epilogue
-        self.clamp = byte_clamp(w, self.constants) if self.sharing() is None else None
+        self.clamp = self._read_clamp()
         if self.clamp is not None:
-            statements = self.clamp.statements if self._packs else self.clamp.alone()
+            statements = self.clamp.statements
             self.constants = {**self.constants, **self.clamp.constants}
         self.epilogue = Epilogue(
             statements,
@@ -92,11 +103,28 @@ class BlockBuilder:
             sharing=self.sharing(),
         )
 
-    @property
+    def _read_clamp(self) -> Clamp | None:
+        """The clamp of a kernel that makes bytes and shares nothing."""
+        w = self.w
+        biases = known_bias(w.bias, w.filters, self.constants)
+        if biases is None or self.sharing() is not None:
+            return None
+        most = largest_sum(w.weights, w.source.dtype, biases)
+        clamp = read_clamp(w.epilogue, self.constants, w.acc, most)
+        return clamp if clamp is not None and clamp.lanes == TOGETHER else None
+
+    @cached_property
     def _packs(self) -> bool:
         """Whether four results of a pixel are stored as a word."""
-        whole = self.block.filters % TOGETHER == 0 and self.first % TOGETHER == 0
-        return whole and self.clamp is not None and self.clamp.packs()
+        store = self.w.epilogue[-1]
+        if self.clamp is None or self.clamp.is_done or not isinstance(store, Store):
+            return False
+        form, filter = flat_form(store.buffer, store.indices), self.w.variables["c"]
+        if form is None or form.coefficient(filter) != 1:
+            return False
+        apart = (form.constant, *(n for name, n in form.terms if name != filter))
+        whole = (self.block.filters, self.first, *apart)
+        return all(number % TOGETHER == 0 for number in whole)
 
     def sharing(self) -> Sharing | None:
         """What layers share; None: every number is a literal."""
@@ -293,11 +321,24 @@ class BlockBuilder:
             return Var(f"constant_{f}_{i}")
 
         result = self.epilogue.result(inside, self._acc(p, f), word, f"{p}_{f}", shift)
-        if not self._packs:
+        if self.clamp is None or not self.epilogue.legal:
             return result
-        assert self.clamp is not None
         *others, store = result
-        return [*others, *self.clamp.packed(store, f % TOGETHER, f"{p}_{f // TOGETHER}")]
+        finished = self._packed(store, p, f) if self._packs else [self.clamp.alone(store)]
+        return [*others, *finished]
+
+    def _packed(self, store: Stmt, p: int, f: int) -> list[Stmt]:
+        """A result as a byte beside those before it; the last of a word stores them."""
+        assert self.clamp is not None and isinstance(store, Store)
+        lane, suffix = f % TOGETHER, f"{p}_{f // TOGETHER}"
+        value, lower = value_of(store), Var(f"bytes_{suffix}")
+        if lane % 2 == 0:
+            return [Let(Var(f"byte_{lane}_{suffix}"), value)]
+        both = pair(Var(f"byte_{lane - 1}_{suffix}"), value)
+        if lane == 1:
+            return [Let(lower, both)]
+        (index,) = store.indices
+        return [Store(store.buffer, (index - lane,), self.clamp.word(lower, both), TOGETHER)]
 
     def _function(self, body: tuple[Stmt, ...]) -> Function:
         """The micro function, with the extents of its parameters."""

@@ -21,11 +21,11 @@ import numpy as np
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
 from utvm.ir.rewrite import Linear, simplify_body
+from utvm.schedule.clamp import Clamp, read_clamp, value_of
 from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared
 from utvm.schedule.epilogue import Epilogue
-from utvm.schedule.weighted_sum import folded_shift
+from utvm.schedule.weighted_sum import folded_shift, largest_sum
 from utvm.schedule.window_layout import pair_words
-from utvm.schedule.word_store import WordStore, value_of, word_store
 
 GROUP = 4
 GROUPS, OUTER = Var("groups"), Var("outer")
@@ -70,7 +70,7 @@ class AcrossBuilder:
     pixels: int
     lanes: int
     epilogue: Epilogue = field(init=False)
-    words: WordStore | None = field(init=False, default=None)
+    clamp: Clamp | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         w = self.w
@@ -79,9 +79,10 @@ class AcrossBuilder:
         inner = row if self.places.vertical else column
         last = {row: 0, column: 0, "c": GROUP - 1, "m": w.multiplier - 1}
         last[inner] = self._count - 1
-        self.words = word_store(w.epilogue, self.ready.constants, w.filters)
+        most = largest_sum(w.weights, w.source.dtype, self.ready.biases)
+        self.clamp = read_clamp(w.epilogue, self.ready.constants, w.acc, most)
         self.epilogue = Epilogue(
-            self.words.statements if self.words else w.epilogue,
+            self.clamp.statements if self.clamp else w.epilogue,
             w.acc,
             w.filters,
             Linear(0, tuple(sorted(terms))),
@@ -159,7 +160,7 @@ class AcrossBuilder:
     def _stream(self, groups: Sequence[int]) -> np.ndarray:
         """Per group of channels and filter of these: biases, weights tap by tap, constants of the
         rescale channel by channel."""
-        constants = self.ready.constants if self.words is None else self.words.constants
+        constants = {**self.ready.constants, **(self.clamp.constants if self.clamp else {})}
         per_filter = self.epilogue.streamed(constants)
         rows, columns = np.array(self._order).T
         weights = self.w.weights[:, rows, columns].astype(np.int16) << self._shift
@@ -206,11 +207,11 @@ class AcrossBuilder:
             result += [Alloc(acc) for acc in accs.values()]
             result += self._sums(at, first, halves, accs)
             result += self._results(at, first, accs, stores)
-        if stores and self.words is not None:
+        if stores and self.clamp is not None:
             for p in range(pixels):
-                for c in range(0, GROUP, self.words.lanes):
-                    own = [stores[p, c + lane] for lane in range(self.words.lanes)]
-                    result.append(self.words.packed(own))
+                for c in range(0, GROUP, self.clamp.lanes):
+                    own = [stores[p, c + lane] for lane in range(self.clamp.lanes)]
+                    result.append(self.clamp.packed(own))
         return result
 
     def _sums(
@@ -299,9 +300,9 @@ class AcrossBuilder:
                     inside, accs[p, channel], words.__getitem__, tag, self._shift
                 )
                 last = made[-1] if made else None
-                if self.words is not None and isinstance(last, Store) and w.multiplier > 1:
-                    made[-1] = self.words.alone(last)
-                elif self.words is not None and isinstance(last, Store):
+                if self.clamp is not None and isinstance(last, Store) and w.multiplier > 1:
+                    made[-1] = self.clamp.alone(last)
+                elif self.clamp is not None and isinstance(last, Store):
                     byte = Var(f"byte{tag}")
                     made[-1] = Let(byte, value_of(last))
                     stores[p, channel] = Store(last.buffer, last.indices, byte)

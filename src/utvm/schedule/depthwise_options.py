@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 
 from utvm.ir.loop import Function
+from utvm.schedule.clamp import is_bounded
 from utvm.schedule.depthwise_across_kernel import has_groups, schedule_across
 from utvm.schedule.depthwise_cost import across_cycles, planes_cycles
 from utvm.schedule.depthwise_kernel import (
@@ -34,7 +35,6 @@ from utvm.schedule.knobs import (
     schedule_of,
 )
 from utvm.schedule.weighted_sum import Array
-from utvm.schedule.word_store import is_bounded
 
 MOST_ACROSS = 12
 """Sums of a depthwise block across channels."""

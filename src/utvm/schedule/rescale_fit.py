@@ -1,19 +1,17 @@
 """Rescales that round halves away from zero, in two instructions less.
 
-In: the sums of a kernel by their weights and biases, and its epilogue. Out: weights, biases and an
-epilogue that give the same results for every sum that can occur; or None. Double rounding bends at
-zero: results of negative sums are one unit of the first rounding less, and how long that unit is
-differs from filter to filter. Where weights may be int16, each filter's sum can be scaled by a
-factor of its own, so that the unit is 127 or 255 for all of them: what a logical shift leaves of
-the sign. And with the unit goes the shift by filter.
+In: a kernel's weights, biases and epilogue. Out: others that give the same results for every sum
+that can occur; or None. Double rounding bends at zero: results of negative sums are less by a unit
+that differs from filter to filter. Where weights may be int16, each filter's sum is scaled by a
+factor of its own, so that the unit is 127 or 255 for all: what a logical shift leaves of the sign.
+And with the unit goes the shift by filter.
 
     (mulhi(acc * 4, m[f]) + a[f] + (acc >> 31) * 2) >> s[f]
                                        ->    (mulhi(acc - (uint(acc) >> 24), m[f]) + a[f]) >> s
 
-Where some filter has no such factor, each has a unit of its own, in one instruction more:
-``acc - (acc >> 31 & unit[f])``.
-A rescale is known by its steps, the least sum that reaches each result. Those of the new form are
-the same if and only if its addend lies in an interval that they bound: proof, not sampling.
+Where some filter has no such factor, each has a unit: ``acc - (acc >> 31 & unit[f])``. A rescale
+is known by its steps, the least sums that reach its results; the addends that keep them all are an
+interval, which is computed: proof, not sampling.
 """
 
 from __future__ import annotations

@@ -20,10 +20,10 @@ from utvm.op.registry import find_op
 from utvm.op.requantize_linear import RequantizeLinearAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
-from utvm.schedule.byte_clamp import byte_clamp
+from utvm.schedule.clamp import read_clamp
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
 from utvm.schedule.conv_schedule import schedule_conv
-from utvm.schedule.weighted_sum import read_weighted_sum
+from utvm.schedule.weighted_sum import known_bias, largest_sum, read_weighted_sum
 
 BOUNDS = {
     "int8": [(-128, 126), (-127, 127), (0, 127), (-1, 127), (5, 127), (-50, 13), (96, 127), (3, 4)],
@@ -73,7 +73,8 @@ def test_clamps_keep_the_meaning(dtype: str, filters: int) -> None:
 @pytest.mark.parametrize(
     ("bounds", "filters", "found", "missing"),
     [
-        ((5, 127), 4, ["uqadd8", "sadd8", "lanes 4"], ["max(v"]),
+        ((5, 127), 4, ["uqadd8", " ^ ", "lanes 4"], ["max(v", "sadd8"]),
+        ((5, 100), 4, ["uqadd8", "sadd8", "lanes 4"], ["max(v"]),
         ((5, 127), 6, ["uqadd8"], ["lanes 4", "sadd8"]),
         ((96, 127), 4, ["31)", "sadd8", "lanes 4"], ["uqadd8"]),
         ((0, 127), 4, ["127)"], ["uqadd8", "sadd8", "lanes 4"]),
@@ -97,4 +98,7 @@ def test_addends_that_might_leave_32_bits_stay(addend: int, moved: bool) -> None
     assert w is not None
     (name,) = (name for name in module.constants if name.endswith("addend"))
     constants = {**module.constants, name: np.full(4, addend, np.int32)}
-    assert (byte_clamp(w, constants) is not None) == moved
+    biases = known_bias(w.bias, w.filters, constants)
+    assert biases is not None
+    most = largest_sum(w.weights, w.source.dtype, biases)
+    assert (read_clamp(w.epilogue, constants, w.acc, most) is not None) == moved
