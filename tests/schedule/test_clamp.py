@@ -101,4 +101,4 @@ def test_addends_that_might_leave_32_bits_stay(addend: int, moved: bool) -> None
     biases = known_bias(w.bias, w.filters, constants)
     assert biases is not None
     most = largest_sum(w.weights, w.source.dtype, biases)
-    assert (read_clamp(w.epilogue, constants, w.acc, most) is not None) == moved
+    assert (read_clamp(w.epilogue, constants, 4, w.acc, most) is not None) == moved

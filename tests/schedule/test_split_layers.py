@@ -20,6 +20,7 @@ from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs
 from utvm.op.registry import find_op
 from utvm.op.requantize import RequantizeAttrs
+from utvm.op.requantize_linear import RequantizeLinearAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
 from utvm.schedule.conv_kernel import ConvSchedule
@@ -143,3 +144,21 @@ def test_groups_of_single_filters_and_few_taps_stay_in_loops(side: int, split: b
     if made is not None:
         assert len([m for m in made.micros if m.name.startswith("conv2x")]) == 1
         expect_equal(module, made, 3)
+
+
+@pytest.mark.parametrize("share", [1, 3])
+def test_groups_with_bounds_and_an_addend_per_filter(share: int) -> None:
+    data = np.random.default_rng(share)
+    b = GraphBuilder("net", find_op)
+    x = b.input("x", TensorType((1, 5, 5, 6), DType.INT8))
+    filters = 3 * share
+    weight = b.constant(data.integers(-9, 9, (filters, 3, 3, 2), dtype=np.int8))
+    total = b.emit("conv2d", [x, weight], Conv2dAttrs())
+    words = [data.integers(1 << 28, 1 << 30, (filters,)), data.integers(500, 999, (filters,))]
+    names = [b.constant(word.astype(np.int32)) for word in (*words, np.array([4]))]
+    bounds = RequantizeLinearAttrs("int8", -26, 77)
+    b.output(b.emit("requantize_linear", [total, *names], bounds))
+    module = lower(fuse_ops(b.build(), find_op), find_op)
+    made = schedule_split(module.functions[0], module.constants, ConvSchedule(wide=True))
+    assert made is not None
+    expect_equal(module, made, share)

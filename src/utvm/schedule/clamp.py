@@ -134,10 +134,15 @@ def is_bounded(statements: Sequence[Stmt]) -> bool:
 
 
 def read_clamp(
-    statements: Sequence[Stmt], constants: Mapping[str, Array], acc: Buffer, most: int
+    statements: Sequence[Stmt],
+    constants: Mapping[str, Array],
+    filters: int,
+    acc: Buffer,
+    most: int,
 ) -> Clamp | None:
-    """The clamp of statements that read a sum from ``acc``, of a magnitude of at most ``most``;
-    None where they are of another kind, or the type's own bounds are all there are."""
+    """The clamp of statements that read a sum from ``acc``, of a magnitude of at most ``most``, and
+    constants by filter; None where they are of another kind, or the type's own bounds are all there
+    are."""
     match statements:
         case [
             *before,
@@ -154,7 +159,7 @@ def read_clamp(
                 return None
             if dtype is DType.INT16 and (least != 0 or span == dtype.maximum):
                 return None
-            rescale = _Rescale(constants, acc, most)
+            rescale = _Rescale(constants, filters, acc, most)
             lowered = rescale.less(total, shift, least)
             if lowered is None:
                 return None
@@ -171,6 +176,7 @@ class _Rescale:
     """Takes the lower bound out of the one addend of a sum; ``made`` are the constants for it."""
 
     constants: Mapping[str, Array]
+    filters: int
     acc: Buffer
     most: int
 
@@ -215,11 +221,15 @@ class _Rescale:
         return replace(like, buffer=Buffer(name, I32, like.buffer.shape, "const"))
 
     def _data(self, expr: Expr) -> Array | None:
-        """All values of a constant."""
+        """All values of a constant: one, or one by filter."""
         match expr:
             case Imm(value):
                 return np.array([int(value)], np.int64)
-            case Load(buffer, _, 1) if buffer.scope == "const" and buffer.name in self.constants:
+            case Load(buffer, _, 1) if (
+                buffer.scope == "const"
+                and buffer.name in self.constants
+                and buffer.elements in (1, self.filters)
+            ):
                 return self.constants[buffer.name].reshape(-1).astype(np.int64)
         return None
 

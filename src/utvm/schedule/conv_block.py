@@ -110,7 +110,7 @@ class BlockBuilder:
         if biases is None or self.sharing() is not None:
             return None
         most = largest_sum(w.weights, w.source.dtype, biases)
-        clamp = read_clamp(w.epilogue, self.constants, w.acc, most)
+        clamp = read_clamp(w.epilogue, self.constants, w.filters, w.acc, most)
         return clamp if clamp is not None and clamp.lanes == TOGETHER else None
 
     @cached_property

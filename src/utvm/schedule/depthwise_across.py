@@ -80,7 +80,7 @@ class AcrossBuilder:
         last = {row: 0, column: 0, "c": GROUP - 1, "m": w.multiplier - 1}
         last[inner] = self._count - 1
         most = largest_sum(w.weights, w.source.dtype, self.ready.biases)
-        self.clamp = read_clamp(w.epilogue, self.ready.constants, w.acc, most)
+        self.clamp = read_clamp(w.epilogue, self.ready.constants, w.filters, w.acc, most)
         self.epilogue = Epilogue(
             self.clamp.statements if self.clamp else w.epilogue,
             w.acc,
