@@ -74,10 +74,10 @@ prototype takes a product, or what this law says of a result with as many produc
 _WHY = """Each layer counts once, at the first reason that fits.
 """
 
-_REASONS = """Where depths or sizes do not suit Winograd's algorithm, direct convolutions are held
-against it all the same. Filters share what it costs to expand a row of the image; where there are
-few, each pays more. Transposed convolutions read zeros around a small image, which no product of
-theirs counts.
+_REASONS = """Winograd's algorithm pays for few filters no more than it fits images of int16; such
+direct convolutions are held against it all the same. Filters share what it costs to expand a pixel
+of the image; where there are few, each pays more. Transposed convolutions read zeros around a small
+image, which no product of theirs counts.
 """
 
 
