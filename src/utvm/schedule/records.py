@@ -62,11 +62,11 @@ def size_score(cycles: int, code_bytes: int) -> float:
     return float(max(cycles, 1)) ** 2 * max(code_bytes, 1)
 
 
-_CODE_WORTH = 1 << 18
+_CODE_WORTH = 1 << 15
 
 
 def balanced_score(cycles: float, code_bytes: int) -> float:
-    """What ``balanced`` makes of cycles and code: a KiB is worth 0.4 per cent of the cycles."""
+    """What ``balanced`` makes of cycles and code: a KiB is worth three per cent of the cycles."""
     return cycles * (1 + code_bytes / _CODE_WORTH)
 
 
