@@ -150,6 +150,16 @@ def test_mistake_is_one_line(
     assert set(error) == {"kind", "message", "what", "where", "expected", "found", "hint"}
 
 
+@pytest.mark.parametrize("verb", ["run", "inspect", "compile"])
+def test_a_model_that_is_cut_off_is_named(utvm: Utvm, tmp_path: Path, verb: str) -> None:
+    (tmp_path / "m.tflite").write_bytes(b"\x00\x00\x00\x7fTFL3")
+    output = ("-o", tmp_path / "out") if verb == "compile" else ()
+    done = utvm(verb, tmp_path / "m.tflite", *output)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("utvm: error: m.tflite: root table: the file is truncated")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [(), ("frobnicate",), ("run",), ("run", "a", "b"), ("run", "a", "--nope"), ("compile", "a")],

@@ -5,12 +5,15 @@ Ranges small enough are compared exhaustively; wide ones around every step and a
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from utvm.ir.dtype import DType
 from utvm.op.fixed_point import Int64Array, int64_of
-from utvm.op.fixed_point_linear import LinearForm, linear_form, linear_reference
+from utvm.op.fixed_point_linear import LinearForm, linear_reference, rescale_steps
 from utvm.op.quantize_conv import (
     ConvParams,
     FullyConnectedParams,
@@ -34,6 +37,14 @@ def convolution(rng: np.random.Generator, activation: Activation) -> tuple[ConvP
     x, filters, out = quants(rng)
     scales = [x.f64 * scale / out.f64 for scale in filters]
     return conv_params(x, filters, 0, out, activation), scales
+
+
+def linear_form(
+    rescale: Callable[[Int64Array], Int64Array], *arguments: Any, one_shift: bool = False
+) -> LinearForm | None:
+    """The linear form of a rescale's steps."""
+    known = rescale_steps(rescale, *arguments)
+    return None if known is None else known.form(one_shift)
 
 
 def bounds(low: int, high: int) -> tuple[Int64Array, Int64Array]:

@@ -6,9 +6,10 @@ Records are about nothing any more when a knob is added or renamed: the second t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.conftest import SHARED
 from utvm.driver.load import import_model, load_model
 from utvm.driver.options import SHIPPED_RECORDS
 from utvm.driver.pipeline import lower_network
@@ -17,7 +18,6 @@ from utvm.schedule.records import OK, load_records, read_records
 from utvm.schedule.workload import workload_of
 from utvm.target.target import load_target
 
-MODEL = SHARED / "models/mlperf_resnet8_int8/model.tflite"
 TARGETS = ("cortex-m4", "cortex-m7", "cortex-m33")
 MOST_BYTES = 200_000
 
@@ -31,11 +31,11 @@ def test_they_are_whole_and_small(target: str) -> None:
     assert len({(r.workload, r.config) for r in file.records}) == len(file.records)
 
 
-@pytest.mark.skipif(not MODEL.exists(), reason="the shared models are not here")
 @pytest.mark.parametrize("target", TARGETS)
-def test_they_name_schedules_that_exist_and_all_defaults(target: str) -> None:
+def test_they_name_schedules_that_exist_and_all_defaults(target: str, shared_models: Path) -> None:
+    model = shared_models / "mlperf_resnet8_int8" / "model.tflite"
     records, _ = load_records([SHIPPED_RECORDS / f"{target}.jsonl"], target)
-    _, module = lower_network(import_model(load_model(MODEL, None)))
+    _, module = lower_network(import_model(load_model(model)))
     for function in module.functions:
         options = kernel_options(function, module.constants, load_target(target))
         if len(options) > 1:

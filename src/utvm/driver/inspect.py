@@ -15,7 +15,7 @@ from pathlib import Path
 
 from utvm.codegen.forecast import forecast_module
 from utvm.driver.build import Build, build_graph, input_values, output_values
-from utvm.driver.load import Model, import_model
+from utvm.driver.load import Model, import_model, naming
 from utvm.driver.memory import Memory
 from utvm.driver.options import BuildOptions
 from utvm.driver.pipeline import Compiled
@@ -236,9 +236,11 @@ def _roomy(board: Board) -> Board:
 
 
 def _tflite_operators(model: Model) -> tuple[OperatorLine, ...]:
+    with naming(model):
+        reports = list_operators(model.data, find_op=find_op)
     return tuple(
         OperatorLine(r.index, r.name, r.inputs, r.outputs, r.supported, r.reason, None)
-        for r in list_operators(model.data, find_op=find_op)
+        for r in reports
     )
 
 
@@ -287,7 +289,8 @@ def _value_line(value: Value) -> TensorLine:
 
 def _tflite_tensors(model: Model) -> tuple[tuple[TensorLine, ...], tuple[TensorLine, ...]]:
     """Inputs and outputs as the file names them."""
-    network = read_model(model.data)[0]
+    with naming(model):
+        network = read_model(model.data)[0]
 
     def line(tensor: Tensor) -> TensorLine:
         return TensorLine(printable(tensor.name), str(tensor), tensor.quantization)

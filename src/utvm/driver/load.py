@@ -7,7 +7,8 @@ not by name. Every mistake is a UtvmError that names the file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -61,18 +62,24 @@ def load_model(path: Path, params: Path | None = None, name: str = "") -> Model:
 def import_model(model: Model) -> Graph:
     """The graph of a model, as its file gives it."""
     if model.kind == "tflite":
-        try:
+        with naming(model):
             return import_tflite(model.data, name=model.name, find_op=find_op)
-        except UtvmError as error:
-            # The importer knows bytes; which file they are of is known here.
-            error.where = ": ".join(filter(None, (model.path.name, error.where)))
-            raise
     try:
         text = model.data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ModelError("the graph is not UTF-8 text", where=str(model.path)) from error
     graph = parse_graph(text, find_op, model.params, file=model.path.name)
     return replace(graph, name=model.name)
+
+
+@contextmanager
+def naming(model: Model) -> Iterator[None]:
+    """Errors of readers that know a model's bytes alone say which file these are of."""
+    try:
+        yield
+    except UtvmError as error:
+        error.where = ": ".join(filter(None, (model.path.name, error.where)))
+        raise
 
 
 def _read(path: Path) -> bytes:

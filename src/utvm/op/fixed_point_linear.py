@@ -54,25 +54,6 @@ def linear_reference(acc: npt.ArrayLike, form: LinearForm, qmin: int, qmax: int)
     return saturate(total >> int64_of(form.shifts), qmin, qmax)
 
 
-def linear_form(
-    rescale: Callable[[Int64Array], Int64Array],
-    scales: tuple[float, ...],
-    acc_range: tuple[Int64Array, Int64Array],
-    zero_point: int,
-    qmin: int,
-    qmax: int,
-    *,
-    one_shift: bool = False,
-) -> LinearForm | None:
-    """The linear form of ``rescale_steps`` of the same arguments.
-
-    ``one_shift`` asks for the same shift in all channels, at the cost of precision in those with
-    small factors. None where some channel has no such form.
-    """
-    known = rescale_steps(rescale, scales, acc_range, zero_point, qmin, qmax)
-    return None if known is None else known.form(one_shift)
-
-
 @dataclass(frozen=True, eq=False)
 class RescaleSteps:
     """A rescale by its steps: the least accumulator whose output is at least each of ``outputs``.
@@ -88,7 +69,11 @@ class RescaleSteps:
     high: Int64Array
 
     def form(self, one_shift: bool) -> LinearForm | None:
-        """The multiply-add with these steps; ``one_shift`` as in ``linear_form``."""
+        """The multiply-add with these steps; None where some channel has none.
+
+        ``one_shift`` asks for the same shift in all channels, at the cost of precision in those
+        with small factors.
+        """
         _, exponent = np.frexp(self.real)
         shifts = np.minimum(31 - exponent, _MAX_SHIFT).astype(np.int64)
         if one_shift:

@@ -34,10 +34,9 @@ from utvm.op.fixed_point import Int64Array, int64_of
 from utvm.op.fixed_point_long import long_form
 from utvm.op.quantized_linear import Rescale
 from utvm.op.ranges import Interval, Operands, at_corners
+from utvm.op.requantize_linear import MOST_ADDEND
 
 INT32 = DType.INT32
-MOST_ADDEND = 1 << 30
-"""The high word of a product stays below this, so that the sum fits 32 bits."""
 
 
 @dataclass(frozen=True)
