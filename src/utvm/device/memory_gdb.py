@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from utvm.device.gdb_remote import SIGINT, SIGTRAP, GdbRemote, Stop
 from utvm.device.memory_access import AccessFaultError
-from utvm.device.qemu import find_qemu
+from utvm.device.qemu import emulated_machine
 from utvm.device.session import DeviceTimeoutError, StreamClosedError
 from utvm.device.stream import ByteStream, FdStream
 from utvm.device.stream_process import ProcessStream
@@ -151,9 +151,8 @@ class GdbAccess:
 
 def open_qemu_access(board: Board, target: Target) -> GdbAccess:
     """Starts the QEMU machine of ``board``, halted, with nothing in its memory."""
-    program = find_qemu(target)
     command = [
-        *(program, "-M", board.qemu_machine, *board.qemu_arguments),
+        *emulated_machine(board, target),
         *("-display", "none", "-monitor", "none", "-serial", "none"),
         *("-S", "-chardev", "stdio,id=gdb,signal=off", "-gdb", "chardev:gdb"),
     ]

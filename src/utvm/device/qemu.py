@@ -10,6 +10,7 @@ same machine starts halted, and listens on a socket.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
@@ -68,11 +69,11 @@ def run_qemu(
     image: ElfImage, board: Board, target: Target, stream: bytes, *, timeout_seconds: float = 600
 ) -> QemuResult:
     """Runs ``image`` on the board's machine from reset until it exits by semihosting."""
-    program = find_qemu(target)
+    machine = emulated_machine(board, target)
     with tempfile.TemporaryDirectory(prefix="utvm-qemu-") as scratch:
         folder = Path(scratch)
         (folder / "utvm_in.bin").write_bytes(stream)
-        command = _command(program, image, board)
+        command = _command(machine, image)
         with _started(command, folder, board) as process:
             console = _follow(process, board, timeout_seconds)
         if process.returncode != 0:
@@ -81,9 +82,20 @@ def run_qemu(
         return QemuResult(output.read_bytes() if output.exists() else b"", console)
 
 
-def _command(program: str, image: ElfImage, board: Board) -> list[str]:
+def emulated_machine(board: Board, target: Target) -> list[str]:
+    """QEMU and its arguments for the machine of ``board``; a program and its streams are to follow.
+
+    Its time is that of the instructions done, about one in a cycle of the board: counters and
+    watchdogs do not depend on how busy the host is (QEMU's manual, "TCG Instruction Counting").
+    """
+    shift = round(math.log2(1e9 / board.clock_hz))  # an instruction takes 2**shift ns
+    machine = [find_qemu(target), "-M", board.qemu_machine, *board.qemu_arguments]
+    return [*machine, "-icount", f"shift={shift}"]
+
+
+def _command(machine: list[str], image: ElfImage) -> list[str]:
     return [
-        *(program, "-M", board.qemu_machine, *board.qemu_arguments),
+        *machine,
         *("-nographic", "-monitor", "none", "-serial", "none"),
         *("-semihosting-config", "enable=on,target=native"),
         *("-kernel", str(image.path.resolve())),
@@ -106,7 +118,7 @@ def halted_qemu(
         # QEMU gets a socket that listens already: who connects at once is not too early.
         stub = f"socket,id=gdb,fd={listener.fileno()},server=on,wait=off"
         command = [
-            *_command(find_qemu(target), image, board),
+            *_command(emulated_machine(board, target), image),
             *("-S", "-chardev", stub, "-gdb", "chardev:gdb"),
         ]
         with interrupts_held() as release:

@@ -15,7 +15,7 @@ import time
 from enum import Enum
 from pathlib import Path
 
-from utvm.device.qemu import find_qemu
+from utvm.device.qemu import emulated_machine
 from utvm.device.session import DeviceTimeoutError, StreamClosedError
 from utvm.device.stream import ByteStream, FdStream
 from utvm.device.stream_process import ProcessStream
@@ -68,7 +68,7 @@ class QemuStream:
 def open_qemu_stream(program: Path, board: Board, target: Target, uart: Uart) -> ByteStream:
     """Starts QEMU with ``program``; the stream is the board's first UART."""
     command = [
-        *(find_qemu(target), "-M", board.qemu_machine, *board.qemu_arguments),
+        *emulated_machine(board, target),
         *("-display", "none", "-monitor", "none", "-serial", "chardev:uart"),
         *("-kernel", str(program.resolve()), "-chardev"),
     ]

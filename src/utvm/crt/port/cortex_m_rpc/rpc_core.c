@@ -44,17 +44,27 @@ void startup_tick(void);
 void startup_fault(void);
 void startup_report(const uint32_t *frame);
 
-/* Steps since the last time. Called at least once in a wrap: SysTick's exception does that. */
+/* Steps since the last time. Called at least once in a wrap: SysTick's exception does that. It counts
+ * down; a wrap is told by the flag, set as it becomes 0 and cleared by reading, and not by the count:
+ * exceptions that come with one latency all read the same. */
 static void core_update(void) {
+  uint32_t now;
   if (core_has_dwt) {
-    const uint32_t now = CORE_DWT_CYCCNT;
+    now = CORE_DWT_CYCCNT;
     core_steps += now - core_last;
-    core_last = now;
   } else {
-    const uint32_t now = CORE_SYST_CVR; /* it counts down */
-    core_steps += core_last - now + (now > core_last ? core_tick_steps : 0);
-    core_last = now;
+    uint32_t wrapped;
+    now = CORE_SYST_CVR;
+    wrapped = CORE_SYST_CSR & CORE_SYST_COUNTED;
+    if (wrapped) {
+      now = CORE_SYST_CVR; /* the first may be from before the wrap */
+      core_steps += core_tick_steps;
+      now = now == 0 ? core_tick_steps : now;
+    }
+    core_steps += core_last;
+    core_steps -= now;
   }
+  core_last = now;
 }
 
 static uint64_t core_cycles(void *context) {
@@ -110,6 +120,7 @@ static uint32_t core_systick_ticks(void) {
 void rpc_core_start(TVMRpcPort *port) {
   const uint32_t clock_hz = (uint32_t)(uintptr_t)__utvm_clock_hz;
   const uint32_t steps = clock_hz / CORE_TICKS_PER_SECOND;
+  uint32_t i;
   core_ticks_left = 0;
   core_has_dwt = core_dwt_counts();
   core_tick_steps = CORE_SYST_MOST;
@@ -118,8 +129,10 @@ void rpc_core_start(TVMRpcPort *port) {
     port->watchdog = core_watchdog;
   }
   core_systick_start(core_tick_steps);
+  for (i = 0; i < CORE_PROBE_STEPS && CORE_SYST_CVR == 0; i++) {
+  } /* it loads its first value, which is not a wrap */
   core_steps = 0;
-  core_last = core_has_dwt ? CORE_DWT_CYCCNT : 0;
+  core_last = core_has_dwt ? CORE_DWT_CYCCNT : CORE_SYST_CVR;
   port->cycles = core_cycles;
   port->cycles_per_second = clock_hz;
 }
