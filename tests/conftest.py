@@ -2,11 +2,14 @@
 
 ``shared_models`` is the folder of real networks that lies beside the repository on some machines;
 a test that asks for it skips where it is missing. ``golden`` compares text with a file below
-tests/golden/ and rewrites this file only under ``--update-golden``.
+tests/golden/ and rewrites this file only under ``--update-golden``. ``PATIENCE_SECONDS`` is how
+long a test waits for what must happen: long enough for a machine that is slow, or stands still.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +23,14 @@ settings.load_profile("utvm")
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY / ".." / "shared"
 GOLDEN = REPOSITORY / "tests" / "golden"
+PATIENCE_SECONDS = 120.0
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works as at a terminal: a shell tells what it runs in the background to ignore it."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

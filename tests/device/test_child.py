@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.crt.programs import needs_qemu
 from tests.device.test_qemu import SPIN, compiled, processes
 from utvm.device import child
@@ -46,11 +47,10 @@ def running(pid: int) -> bool:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(1500):
-        if condition():
-            return
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
-    pytest.fail("waited in vain")
 
 
 def start_killable(code: str) -> tuple[subprocess.Popen[str], int]:
@@ -115,12 +115,12 @@ def test_a_forked_copy_of_us_starts_children_too() -> None:
     queue = context.Queue()
     forked = context.Process(target=_start_and_tell, args=(queue,))
     forked.start()
-    assert queue.get(timeout=30) == "status 0"
+    assert queue.get(timeout=PATIENCE_SECONDS) == "status 0"
     forked.join()
 
 
 def _start_and_tell(queue: multiprocessing.Queue[str]) -> None:
-    queue.put(child_ending(start_child(("true",)), 20))
+    queue.put(child_ending(start_child(("true",)), PATIENCE_SECONDS))
 
 
 def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_child_gets_the_usual_signals_and_no_stray_files() -> None:
 
 def test_endings_are_named() -> None:
     started = start_child(("sh", "-c", "exit 3"))
-    assert child_ending(started, 20) == "status 3"
+    assert child_ending(started, PATIENCE_SECONDS) == "status 3"
     end_child(started)
 
 
@@ -183,6 +183,6 @@ def test_the_telling_line_of_a_dead_program_is_in_the_error() -> None:
     script = "echo first >&2; echo 'qemu: fatal: Lockup' >&2; echo R00=0 >&2; exit 1"
     stream = ProcessStream(("sh", "-c", script))
     with pytest.raises(StreamClosedError) as error:
-        stream.read(time.monotonic() + 20)
+        stream.read(time.monotonic() + PATIENCE_SECONDS)
     stream.close()
     assert str(error.value) == ("sh: the program has ended; found status 1, qemu: fatal: Lockup")

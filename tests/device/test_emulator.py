@@ -188,7 +188,7 @@ def test_instructions_agree_with_qemu(tmp_path: Path) -> None:
     command = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none"]
     command += ["-serial", "none", "-semihosting-config", "enable=on,target=native"]
     command += ["-singlestep", "-d", "exec,nochain", "-D", "log", "-kernel", "program.elf"]
-    done = subprocess.run(command, cwd=tmp_path, timeout=60, check=False)
+    done = subprocess.run(command, cwd=tmp_path, timeout=600, check=False)
     result = run_elf(
         image,
         cpu="cortex-m4",

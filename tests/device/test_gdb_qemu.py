@@ -17,8 +17,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.crt.programs import needs_qemu
 from tests.device.test_child import running
+from utvm.device import memory_gdb
 from utvm.device.gdb_packet import frame
 from utvm.device.memory_access import AccessFaultError
 from utvm.device.memory_gdb import GdbAccess, connect_gdb, open_qemu_access
@@ -40,7 +42,7 @@ def open_board(name: str) -> GdbAccess:
 
 
 def soon() -> float:
-    return time.monotonic() + 30
+    return time.monotonic() + PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -114,7 +116,7 @@ def test_memory_that_is_not_there_is_refused(access: GdbAccess) -> None:
 
 def test_a_deadline_halts_the_core(access: GdbAccess, ram: int) -> None:
     access.write(ram, ARM_COUNT)
-    access.set_register("pc", ram)
+    access.set_register("pc", ram + 6)  # its loop, so that it does not matter how far it gets
     with pytest.raises(DeviceTimeoutError) as error:
         access.run(ram + 0x100, time.monotonic() + 0.1)
     assert str(error.value) == (
@@ -151,15 +153,22 @@ def test_a_killed_qemu_is_a_named_error(access: GdbAccess, ram: int) -> None:
     assert not running(pid)
 
 
-def test_a_stopped_qemu_meets_the_deadline(access: GdbAccess, ram: int) -> None:
+def test_a_stopped_qemu_meets_the_deadline(
+    access: GdbAccess, ram: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     access.write(ram, ARM_COUNT)
     access.set_register("pc", ram)
     pid = qemu_pid()
-    killer = threading.Timer(0.2, os.kill, (pid, signal.SIGSTOP))
-    killer.start()
+    resume = access._remote.resume
+
+    def resume_and_stop() -> None:
+        resume()
+        os.kill(pid, signal.SIGSTOP)
+
+    monkeypatch.setattr(access._remote, "resume", resume_and_stop)
+    monkeypatch.setattr(memory_gdb, "HALT_SECONDS", 0.2)
     with pytest.raises(DeviceTimeoutError, match="mps2_an386: the core cannot be halted; hint"):
-        access.run(ram + 0x100, time.monotonic() + 0.5)
-    killer.join()
+        access.run(ram + 0x100, time.monotonic() + 0.2)
     assert not running(pid)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE_SECONDS, REPOSITORY
 from tests.probe.core_debug import CoreDebug
 from tests.probe.core_profile import CORTEX_M4
 from tests.probe.debug_port import DebugPort
@@ -40,7 +40,6 @@ NOWHERE = 0x10000000
 SUM, SUM_END = struct.pack("<5H", 0x2100, 0x1809, 0x3801, 0xD1FC, 0xE7FE), 8
 LOOP, BKPT = b"\xfe\xe7", b"\x00\xbe"
 IDLE_LOOP = FLASH + 64  # where the chip's flash has a loop
-LONG_SECONDS = 60.0  # what must end is given that long on a busy machine
 BRIEF_SECONDS = 0.3  # a deadline that is meant to be missed
 
 
@@ -58,13 +57,15 @@ def server(tmp_path: Path) -> Iterator[RemoteBitbang]:
 
 @pytest.fixture
 def access(server: RemoteBitbang) -> Iterator[OpenOcdAccess]:
-    access = OpenOcdAccess((*server.openocd, *CHIP), name="virtual", timeout_seconds=LONG_SECONDS)
+    access = OpenOcdAccess(
+        (*server.openocd, *CHIP), name="virtual", timeout_seconds=PATIENCE_SECONDS
+    )
     yield access
     access.close()
 
 
 def soon() -> float:
-    return time.monotonic() + LONG_SECONDS
+    return time.monotonic() + PATIENCE_SECONDS
 
 
 def brief() -> float:
@@ -94,7 +95,7 @@ def wait_end(pid: int) -> None:
 def test_openocd_knows_the_chip(server: RemoteBitbang) -> None:
     command = ["openocd", "-c", "gdb_port disabled; telnet_port disabled; tcl_port disabled"]
     command += [*server.openocd, *CHIP, "-c", "init; halt; shutdown"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=LONG_SECONDS).stderr
+    said = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS).stderr
     assert "JTAG tap: stm32f7x.cpu tap/device found: 0x5ba00477 (mfg: 0x23b (ARM Ltd)" in said
     assert "JTAG tap: stm32f7x.bs tap/device found: 0x06449041 (mfg: 0x020 (STMicro" in said
     assert "Cortex-M7 r0p1 processor detected" in said
@@ -201,7 +202,7 @@ def test_an_older_core_needs_a_breakpoint_in_memory(tmp_path: Path) -> None:
     profile = replace(CORTEX_M4, literals=0)
     port = DebugPort(CoreDebug(EmulatedCore(IDLE), profile), jtag=True)
     with RemoteBitbang(port, tmp_path) as server:
-        access = OpenOcdAccess((*server.openocd, *CHIP))
+        access = OpenOcdAccess((*server.openocd, *CHIP), timeout_seconds=PATIENCE_SECONDS)
         access.write(SRAM, SUM)
         access.set_register("r0", 10)
         access.set_register("pc", SRAM)
@@ -257,14 +258,23 @@ def test_an_endless_loop_meets_its_deadline(access: OpenOcdAccess) -> None:
     access.run(SRAM + 2, soon())
 
 
-def test_an_interrupt_halts_the_core(access: OpenOcdAccess) -> None:
+def test_an_interrupt_halts_the_core(
+    access: OpenOcdAccess, monkeypatch: pytest.MonkeyPatch
+) -> None:
     access.write(SRAM, LOOP + LOOP)
     access.set_register("pc", SRAM)
     timer = threading.Timer(BRIEF_SECONDS, signal.raise_signal, (signal.SIGINT,))
-    timer.start()
+    wait = access._wait
+
+    def wait_for_interrupt(deadline: float) -> bool:
+        timer.start()
+        return wait(deadline)
+
+    monkeypatch.setattr(access, "_wait", wait_for_interrupt)
     with pytest.raises(KeyboardInterrupt):
         access.run(SRAM + 2, soon())
     timer.join()
+    monkeypatch.undo()
     assert access.register("pc") == SRAM
     access.set_register("pc", SRAM + 2)
     access.run(SRAM + 2, soon())
@@ -301,7 +311,8 @@ def test_a_killed_openocd_is_named_and_started_anew(access: OpenOcdAccess) -> No
 def test_a_target_that_goes_away_is_named(tmp_path: Path) -> None:
     needs_openocd()
     with RemoteBitbang(virtual_chip(jtag=True), tmp_path) as server:
-        access = OpenOcdAccess((*server.openocd, *CHIP), name="virtual")
+        arguments = (*server.openocd, *CHIP)
+        access = OpenOcdAccess(arguments, name="virtual", timeout_seconds=PATIENCE_SECONDS)
         server.address.unlink()
     with pytest.raises(StreamClosedError, match="virtual: the probe has lost the core; found Fail"):
         access.read(SRAM, 4)
@@ -323,7 +334,7 @@ def test_an_openocd_that_hangs_misses_its_deadline(access: OpenOcdAccess) -> Non
     with pytest.raises(DeviceTimeoutError, match="virtual: OpenOCD does not answer; hint: the pr"):
         access.register("r0")
     os.kill(access.pid, signal.SIGCONT)
-    access.timeout_seconds = LONG_SECONDS
+    access.timeout_seconds = PATIENCE_SECONDS
     assert access.register("pc") == IDLE_LOOP, "the late answer is not taken for this one"
     assert access.read(SRAM, 4) == b"kept"
 
@@ -331,7 +342,8 @@ def test_an_openocd_that_hangs_misses_its_deadline(access: OpenOcdAccess) -> Non
 def test_no_openocd_outlives_us(server: RemoteBitbang, tmp_path: Path) -> None:
     code = (
         "import sys, time; from utvm.device.memory_openocd import OpenOcdAccess;"
-        "access = OpenOcdAccess(sys.argv[1:]); print(access.pid, flush=True); time.sleep(600)"
+        f"access = OpenOcdAccess(sys.argv[1:], timeout_seconds={PATIENCE_SECONDS});"
+        "print(access.pid, flush=True); time.sleep(600)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, *server.openocd, *CHIP],
@@ -380,7 +392,7 @@ def test_the_users_folder_holds_no_configuration(
     folder.mkdir()
     (folder / "stm32f7x.cfg").write_text("error planted")
     monkeypatch.chdir(tmp_path)
-    OpenOcdAccess((*server.openocd, *CHIP)).close()
+    OpenOcdAccess((*server.openocd, *CHIP), timeout_seconds=PATIENCE_SECONDS).close()
 
 
 def test_a_configuration_without_a_core_is_named(server: RemoteBitbang) -> None:
@@ -408,8 +420,13 @@ def test_an_old_openocd_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_an_openocd_that_never_answers_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_openocd(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; exec sleep 600")
-    monkeypatch.setattr(openocd_process, "START_SECONDS", 1.0)
-    with pytest.raises(DeviceTimeoutError, match="mine: OpenOCD does not answer"):
-        OpenOcdAccess(CHIP, name="mine")
-    assert not is_running(int((tmp_path / "pid").read_text()))
+    started = tmp_path / "pid"
+    text = f"echo $$ > {started}.new; mv {started}.new {started}; exec sleep 600"
+    fake_openocd(tmp_path, monkeypatch, text)
+    for seconds in (0.5, 5.0, 50.0):  # until it has begun
+        monkeypatch.setattr(openocd_process, "START_SECONDS", seconds)
+        with pytest.raises(DeviceTimeoutError, match="mine: OpenOCD does not answer"):
+            OpenOcdAccess(CHIP, name="mine")
+        if started.exists():
+            break
+    assert not is_running(int(started.read_text()))

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE_SECONDS, REPOSITORY
 from tests.probe.remote_bitbang import RemoteBitbang
-from tests.probe.test_openocd import CHIP, LONG_SECONDS, needs_openocd
+from tests.probe.test_openocd import CHIP, needs_openocd
 from tests.probe.virtual_chip import virtual_chip
 from utvm.device.elf import ElfImage
 from utvm.device.memory_openocd import OpenOcdAccess
@@ -60,8 +60,8 @@ def program(sources: list[Path], folder: Path, keep: list[str]) -> ElfImage:
 
 
 def session(server: RemoteBitbang, image: ElfImage) -> MemorySession:
-    access = OpenOcdAccess((*server.openocd, *CHIP), timeout_seconds=LONG_SECONDS)
-    return open_memory_session(access, image, BOARD, timeout_seconds=LONG_SECONDS)
+    access = OpenOcdAccess((*server.openocd, *CHIP), timeout_seconds=PATIENCE_SECONDS)
+    return open_memory_session(access, image, BOARD, timeout_seconds=PATIENCE_SECONDS)
 
 
 def check(model: Path, golden: Path, executor: str, rows: int, folder: Path) -> None:

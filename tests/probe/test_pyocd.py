@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE_SECONDS, REPOSITORY
 from tests.probe.core_debug import CoreDebug, Stop
 from tests.probe.core_profile import STM32F746
 from tests.probe.debug_port import DebugPort
@@ -32,7 +32,6 @@ from utvm.support.errors import DeviceError, InputError, ToolchainError, UtvmErr
 from utvm.target.board import list_boards, load_board
 
 STOP = RAM + 0x10
-PROMPT_SECONDS = 30.0  # what must end is given that long on a busy machine
 BRIEF_SECONDS = 0.2  # a deadline that is meant to be missed
 BKPT = 0xBE00
 
@@ -66,13 +65,15 @@ def server(core: ProgramCore) -> Iterator[PyOcdServer]:
 
 @pytest.fixture
 def access(server: PyOcdServer) -> Iterator[PyOcdAccess]:
-    access = PyOcdAccess(probe=server.probe, timeout_seconds=PROMPT_SECONDS)
+    access = PyOcdAccess(
+        probe=server.probe, timeout_seconds=PATIENCE_SECONDS, connect_seconds=PATIENCE_SECONDS
+    )
     yield access
     access.close()
 
 
 def soon() -> float:
-    return time.monotonic() + PROMPT_SECONDS
+    return time.monotonic() + PATIENCE_SECONDS
 
 
 def test_it_offers_what_every_transport_does(access: PyOcdAccess, server: PyOcdServer) -> None:
@@ -175,7 +176,7 @@ def test_reset_halts_at_the_first_instruction(access: PyOcdAccess, core: Program
 
 
 def test_a_dropped_connection_has_a_name(server: PyOcdServer) -> None:
-    access = PyOcdAccess(probe=server.probe, timeout_seconds=2)
+    access = PyOcdAccess(probe=server.probe, timeout_seconds=2, connect_seconds=PATIENCE_SECONDS)
     server.drop()
     with pytest.raises(DeviceError) as caught:
         access.read(RAM, 4)
@@ -213,7 +214,8 @@ def test_our_death_ends_the_worker(server: PyOcdServer) -> None:
     program = f"""
 import time
 from utvm.device.memory_pyocd import PyOcdAccess
-print(PyOcdAccess(probe={server.probe!r}).pid, flush=True)
+access = PyOcdAccess(probe={server.probe!r}, connect_seconds={PATIENCE_SECONDS})
+print(access.pid, flush=True)
 time.sleep(1000)
 """
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY / "src")}
@@ -263,12 +265,17 @@ def test_a_port_without_a_core(server: PyOcdServer, monkeypatch: pytest.MonkeyPa
         PyOcdAccess(probe=server.probe)
 
 
-def with_worker(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> PyOcdAccess:
+def with_worker(
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    program: str,
+    seconds: float = PATIENCE_SECONDS,
+) -> PyOcdAccess:
     """An access whose worker is another program."""
     worker = folder / "worker.py"
     worker.write_text(f"import sys\nsys.stdin.readline()\n{program}\n")
     monkeypatch.setattr(memory_pyocd, "_WORKER", worker)
-    return PyOcdAccess(probe="any", connect_seconds=2)
+    return PyOcdAccess(probe="any", connect_seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +305,7 @@ def test_a_worker_that_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 def test_a_worker_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(DeviceTimeoutError, match=r"the debug probe does not answer"):
-        with_worker(monkeypatch, tmp_path, "sys.stdin.read()")
+        with_worker(monkeypatch, tmp_path, "sys.stdin.read()", seconds=1)
 
 
 def test_boards_name_targets_that_need_no_download() -> None:
@@ -317,7 +324,9 @@ def test_boards_name_targets_that_need_no_download() -> None:
 @pytest.fixture
 def chip() -> Iterator[PyOcdAccess]:
     server = PyOcdServer(virtual_chip())
-    access = PyOcdAccess(probe=server.probe, timeout_seconds=PROMPT_SECONDS)
+    access = PyOcdAccess(
+        probe=server.probe, timeout_seconds=PATIENCE_SECONDS, connect_seconds=PATIENCE_SECONDS
+    )
     yield access
     access.close()
     server.close()

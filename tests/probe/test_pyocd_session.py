@@ -8,7 +8,6 @@ that take no more room than the model's own.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE_SECONDS, REPOSITORY
 from tests.probe.pyocd_server import PyOcdServer
 from tests.probe.test_pyocd import gone
 from tests.probe.virtual_chip import DTCM, FLASH, virtual_chip
@@ -37,7 +36,6 @@ BOARD = "nucleo_f746zg"
 DIGITS = REPOSITORY / "examples" / "digits"
 OPERATORS = REPOSITORY / "tests" / "rpc"  # operators.h
 FUNCTIONS = ("increment", "crash", "jump", "undefined", "hang", "breakpoint")
-PATIENCE_SECONDS = 30.0  # for what must end on a busy machine, too
 BRIEF_SECONDS = 0.5  # a deadline that is meant to be missed
 
 
@@ -73,7 +71,9 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def access(server: PyOcdServer) -> PyOcdAccess:
-    return PyOcdAccess(probe=server.probe, timeout_seconds=PATIENCE_SECONDS)
+    return PyOcdAccess(
+        probe=server.probe, timeout_seconds=PATIENCE_SECONDS, connect_seconds=PATIENCE_SECONDS
+    )
 
 
 @pytest.fixture
@@ -125,10 +125,14 @@ def test_a_fault_has_a_name_and_the_session_goes_on(
 
 def test_a_call_that_hangs_is_ended(session: MemorySession) -> None:
     tensor = cell(session)
-    session.timeout_seconds = BRIEF_SECONDS
-    session.call(session.function("hang"), [tensor])
-    with pytest.raises(DeviceFaultError, match=r"call of hang.*watchdog"):
-        session.flush()
+    for seconds in (BRIEF_SECONDS, 10 * BRIEF_SECONDS, 100 * BRIEF_SECONDS):
+        session.timeout_seconds = seconds
+        session.call(session.function("hang"), [tensor])
+        with pytest.raises(DeviceFaultError, match="watchdog") as error:
+            session.flush()
+        if error.value.where == "call of hang":  # else a busy machine had no time to begin
+            break
+    assert error.value.where == "call of hang"
     session.timeout_seconds = PATIENCE_SECONDS
     session.call(session.function("increment"), [tensor])
     assert session.read(tensor.address, 4) == bytes((1, 1, 1, 1))
@@ -140,12 +144,11 @@ def test_a_server_that_goes_away_during_a_call(
     tensor = cell(session)
     session.timeout_seconds = BRIEF_SECONDS
     session.call(session.function("hang"), [tensor])
+    access.timeout_seconds = 2
     timer = threading.Timer(BRIEF_SECONDS / 2, server.drop)
     timer.start()
-    start = time.monotonic()
     with pytest.raises(DeviceError, match=r"probe"):
         session.flush()
-    assert time.monotonic() - start < PATIENCE_SECONDS
     assert gone(access.pid)
     timer.join()
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.rpc.programs import HERE, build_sanitized
 from utvm.device.rpc_client import RpcSession
 from utvm.device.rpc_program import rpc_sources
@@ -30,5 +31,5 @@ def connect(native_server: Path) -> Connect:
 
 @pytest.fixture
 def session(connect: Connect) -> Iterator[RpcSession]:
-    with RpcSession(connect()) as session:
+    with RpcSession(connect(), timeout_seconds=PATIENCE_SECONDS) as session:
         yield session

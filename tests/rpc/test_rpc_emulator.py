@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.rpc.programs import build_server
 from utvm.device.rpc_client import RpcSession
 from utvm.device.rpc_program import connect
@@ -27,7 +28,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture
 def session(server: Path) -> Iterator[RpcSession]:
     board = load_board(server.stem.removeprefix("server_"))
-    with RpcSession(connect(server, board), timeout_seconds=60) as session:
+    with RpcSession(connect(server, board), timeout_seconds=PATIENCE_SECONDS) as session:
         yield session
     assert not [thread for thread in threading.enumerate() if thread.name == "emulator"]
 

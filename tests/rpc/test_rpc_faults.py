@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.crt.programs import needs_qemu
 from tests.rpc.programs import build_server
 from utvm.device.elf import ElfImage, read_elf
@@ -86,7 +87,8 @@ def device(
         needs_qemu(board)
     program = build_server(board.name, tmp_path_factory.mktemp("server"))
     image = read_elf(program)
-    with RpcSession(connect(program, board), timeout_seconds=30, image=image) as session:
+    stream = connect(program, board)
+    with RpcSession(stream, timeout_seconds=PATIENCE_SECONDS, image=image) as session:
         yield Device(board.name, image, session)
 
 

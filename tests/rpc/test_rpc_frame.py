@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.rpc.programs import HERE, build_sanitized
 from utvm.device.crt import CRT, crt_include_dir
 from utvm.device.rpc_frame import MAX_PAYLOAD, Frame, FrameReader, encode
@@ -92,7 +93,11 @@ def test_mutated_requests_do_no_harm(tmp_path: Path) -> None:
     program = build_sanitized(HERE / "fuzz.c", tmp_path, RPC_SOURCES)
     for seed in range(4):
         done = subprocess.run(
-            [program, str(seed), "10000"], capture_output=True, text=True, timeout=120, check=False
+            [program, str(seed), "10000"],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         replies, succeeded = map(int, done.stdout.split())

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import PATIENCE_SECONDS, REPOSITORY
 from utvm.codegen.c_rpc_main import rpc_program
 from utvm.device.crt import crt_include_dir
 from utvm.device.link import build_elf
@@ -52,7 +52,7 @@ def check(model: Path, golden: Path, board: Board, rows: int, folder: Path) -> N
     )
     with (
         np.load(golden) as data,
-        RpcSession(connect(program, board), timeout_seconds=120) as session,
+        RpcSession(connect(program, board), timeout_seconds=PATIENCE_SECONDS) as session,
     ):
         graph = SessionNetwork(compiled, session)
         inputs = tuple(data[f"in{k}"][:rows] for k in range(len(compiled.module.inputs)))

@@ -1,15 +1,18 @@
-"""The client against devices that answer anything: a result, or a DeviceError by the deadline."""
+"""The client against devices that answer anything: a result, or a DeviceError by the deadline.
+
+Time passes only when the client waits, or reads: what the devices do takes none, on any machine.
+"""
 
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from utvm.device import rpc_client, rpc_link
 from utvm.device.rpc_client import RpcSession
 from utvm.device.rpc_frame import Frame, FrameReader, Kind, encode
 from utvm.device.session import DeviceTimeoutError, Function, ProtocolError
@@ -17,6 +20,27 @@ from utvm.support.errors import DeviceError
 
 WELCOME = struct.Struct("<iBBBBIIIII")
 SECONDS = 0.05
+
+
+class Clock:
+    """In place of the module ``time``."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def clock() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (rpc_client, rpc_link):
+            patch.setattr(module, "time", CLOCK)
+        yield
 
 
 class FakeDevice:
@@ -32,7 +56,7 @@ class FakeDevice:
         for data in self._pending:
             if data:
                 return data
-        time.sleep(max(0.0, deadline - time.monotonic()))
+        CLOCK.now = max(CLOCK.now, deadline)
         return b""
 
     def write(self, data: bytes, deadline: float) -> None:
@@ -142,6 +166,7 @@ def test_a_device_that_logs_without_end_ends() -> None:
 def test_a_device_that_talks_without_end_meets_the_deadline() -> None:
     class Chatter(FakeDevice):
         def read(self, deadline: float) -> bytes:
+            CLOCK.now += SECONDS / 100
             return super().read(0) or encode(Frame(Kind.REPLY, 1, 1, b"chatter"))
 
     session = open_session(Chatter(lambda f: welcome(f) if f.kind == Kind.HELLO else b""))

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.rpc.noise import NoisyStream
 from utvm.device.rpc_client import RpcSession
 from utvm.device.session import DeviceTensor
@@ -20,7 +21,7 @@ SHARED = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
 @given(seed=st.integers(0, 2**32), rate=st.sampled_from([0.0, 0.001, 0.003, 0.006]))
 def test_every_call_runs_once(connect: Callable[[], ProcessStream], seed: int, rate: float) -> None:
     noisy = NoisyStream(connect(), seed, rate)
-    with RpcSession(noisy, timeout_seconds=30, retry_seconds=0.005) as session:
+    with RpcSession(noisy, timeout_seconds=PATIENCE_SECONDS, retry_seconds=0.005) as session:
         address = session.allocate(4)
         session.write(address, bytes(4))
         increment = session.function("increment")
@@ -37,7 +38,7 @@ def test_every_call_runs_once(connect: Callable[[], ProcessStream], seed: int, r
 
 def test_noise_is_seen_and_survived(connect: Callable[[], ProcessStream]) -> None:
     noisy = NoisyStream(connect(), seed=1, rate=0.01)
-    with RpcSession(noisy, timeout_seconds=60, retry_seconds=0.005) as session:
+    with RpcSession(noisy, timeout_seconds=PATIENCE_SECONDS, retry_seconds=0.005) as session:
         address = session.allocate(1000)
         data = bytes(range(250)) * 4
         for at in range(0, 1000, 50):

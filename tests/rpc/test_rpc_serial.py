@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from utvm.device.rpc_client import RpcSession
 from utvm.device.session import StreamClosedError
 from utvm.device.stream_serial import open_serial
@@ -46,7 +47,7 @@ def board(native_server: Path) -> Iterator[Board]:
 
 def test_every_byte_passes(board: Board) -> None:
     data = bytes(range(256)) * 8
-    with RpcSession(open_serial(board.port)) as session:
+    with RpcSession(open_serial(board.port), timeout_seconds=PATIENCE_SECONDS) as session:
         address = session.allocate(len(data))
         session.write(address, data)
         assert session.read(address, len(data)) == data
@@ -54,12 +55,12 @@ def test_every_byte_passes(board: Board) -> None:
 
 def test_a_second_host_finds_the_board_as_it_is(board: Board) -> None:
     for _ in range(3):
-        with RpcSession(open_serial(board.port, 9600)) as session:
+        with RpcSession(open_serial(board.port, 9600), timeout_seconds=PATIENCE_SECONDS) as session:
             session.allocate(2000)
 
 
 def test_an_unplugged_board_is_named(board: Board) -> None:
-    with RpcSession(open_serial(board.port)) as session:
+    with RpcSession(open_serial(board.port), timeout_seconds=PATIENCE_SECONDS) as session:
         board.unplug()
         with pytest.raises(StreamClosedError, match=r"pts.*the stream has ended"):
             session.statistics()
@@ -77,7 +78,7 @@ def test_what_is_no_port(tmp_path: Path) -> None:
 
 def test_a_port_belongs_to_one_host_at_a_time(board: Board) -> None:
     with (
-        RpcSession(open_serial(board.port)),
+        RpcSession(open_serial(board.port), timeout_seconds=PATIENCE_SECONDS),
         pytest.raises(DeviceError, match=r"pts.*: the serial port is in use; hint: end what"),
     ):
         open_serial(board.port)

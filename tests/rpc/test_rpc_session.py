@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
 from tests.rpc.conftest import Connect
 from utvm.device.rpc_client import RpcSession
 from utvm.device.session import (
@@ -75,7 +76,12 @@ def test_timing_takes_one_round_trip(session: RpcSession) -> None:
 
 def test_timing_repeats_until_it_takes_long_enough(session: RpcSession) -> None:
     cell = tensor(session)
-    timing = session.time(session.function("increment"), [cell], number=1, min_repeat_ms=2)
+    increment = session.function("increment")
+    timing = session.time(increment, [cell], number=1, min_repeat_ms=2)
+    for _ in range(1000):  # on a machine that is busy one call may take as long
+        if timing.number > 1:
+            break
+        timing = session.time(increment, [cell], number=1, min_repeat_ms=2)
     assert timing.number > 1
     assert timing.cycles[0] >= 2 * timing.cycles_per_second // 1000
     assert timing.cycles_per_call == timing.cycles[0] / timing.number
@@ -219,8 +225,8 @@ def test_a_reset_gives_a_new_session(session: RpcSession) -> None:
 
 def test_a_second_host_ends_the_first_session(connect: Connect) -> None:
     stream = connect()
-    first = RpcSession(stream)
-    second = RpcSession(stream)
+    first = RpcSession(stream, timeout_seconds=PATIENCE_SECONDS)
+    second = RpcSession(stream, timeout_seconds=PATIENCE_SECONDS)
     second.function("increment")
     with pytest.raises(DeviceRestartedError, match="a new session is open"):
         first.function("increment")
@@ -231,7 +237,7 @@ def test_a_second_host_ends_the_first_session(connect: Connect) -> None:
 def test_a_new_session_frees_the_memory_of_the_last(connect: Connect) -> None:
     stream = connect()
     for _ in range(20):
-        session = RpcSession(stream)
+        session = RpcSession(stream, timeout_seconds=PATIENCE_SECONDS)
         for _ in range(session.welcome.blocks):
             session.allocate(900)
     session.close()
@@ -239,7 +245,7 @@ def test_a_new_session_frees_the_memory_of_the_last(connect: Connect) -> None:
 
 def test_a_killed_server_is_named(connect: Connect) -> None:
     stream = connect()
-    with RpcSession(stream) as session:
+    with RpcSession(stream, timeout_seconds=PATIENCE_SECONDS) as session:
         os.kill(stream.pid, signal.SIGKILL)
         with pytest.raises(StreamClosedError, match=r"server_sanitized: .*found signal SIGKILL"):
             session.function("increment")
@@ -248,7 +254,7 @@ def test_a_killed_server_is_named(connect: Connect) -> None:
 
 
 def test_a_crashing_operator_is_named(connect: Connect) -> None:
-    with RpcSession(connect()) as session:
+    with RpcSession(connect(), timeout_seconds=PATIENCE_SECONDS) as session:
         session.call(session.function("crash"), [])
         with pytest.raises(StreamClosedError, match="the program has ended"):
             session.flush()
@@ -256,8 +262,9 @@ def test_a_crashing_operator_is_named(connect: Connect) -> None:
 
 def test_a_hanging_operator_ends_with_the_deadline(connect: Connect) -> None:
     stream = connect()
-    with RpcSession(stream, timeout_seconds=0.5) as session:
+    with RpcSession(stream, timeout_seconds=PATIENCE_SECONDS) as session:
         session.call(session.function("hang"), [])
+        session.timeout_seconds = 0.5
         with pytest.raises(DeviceTimeoutError, match="did not answer in time"):
             session.flush()
         with pytest.raises(DeviceTimeoutError, match="does not answer"):
@@ -272,7 +279,7 @@ def test_a_program_that_is_no_server() -> None:
         RpcSession(ProcessStream(chatter), timeout_seconds=0.5)
     silent = [sys.executable, "-c", "import sys; sys.stderr.write('no luck\\n'); sys.exit(3)"]
     with pytest.raises(StreamClosedError, match="found status 3, no luck"):
-        RpcSession(ProcessStream(silent))
+        RpcSession(ProcessStream(silent), timeout_seconds=PATIENCE_SECONDS)
 
 
 def test_a_program_that_does_not_exist(tmp_path: Path) -> None:

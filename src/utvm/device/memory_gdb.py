@@ -25,8 +25,8 @@ from utvm.support.text import printable
 from utvm.target.board import Board
 from utvm.target.target import Target
 
-CONNECT_SECONDS = 5.0
-HALT_SECONDS = 2.0
+CONNECT_SECONDS = 10.0
+HALT_SECONDS = 10.0
 _XPSR_THUMB = 1 << 24  # Armv7-M ARM, B1.4.2: where it is clear, every instruction faults
 
 

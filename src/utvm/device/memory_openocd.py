@@ -19,7 +19,6 @@ from utvm.target.board import Board
 
 _BLOCK_BYTES = 16384  # per command: each has its own time
 _WAIT_SECONDS = 0.2  # per command while the core runs, so that Ctrl-C need not wait long
-_ANSWER_SECONDS = 5.0  # for the answer to such a command
 _IMAGE = "memory.bin"
 _REGISTERS = {"xpsr": "xPSR"}  # names that OpenOCD spells otherwise
 _CORTEX_M = ("cortex_m", "hla_target")
@@ -200,7 +199,7 @@ class OpenOcdAccess:
             left = max(0.001, min(_WAIT_SECONDS, deadline - now))
             try:
                 self._openocd.command(
-                    f"wait_halt {round(1000 * left) or 1}", now + left + _ANSWER_SECONDS
+                    f"wait_halt {round(1000 * left) or 1}", now + left + self.timeout_seconds
                 )
             except CommandError:
                 if time.monotonic() < deadline:

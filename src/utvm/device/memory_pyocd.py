@@ -29,9 +29,8 @@ CLOCK_HZ = 4_000_000
 CONNECT_SECONDS = 30.0  # pyOCD looks for all kinds of probes
 _WORKER = Path(__file__).with_name("pyocd_worker.py")
 _BLOCK_BYTES = 16384  # per request: each has its own time
-_HALT_SECONDS = 2.0  # for the halt of a core whose time is up
-_CLOSE_SECONDS = 2.0
-_ENDING_SECONDS = 1.0
+_CLOSE_SECONDS = 5.0
+_ENDING_SECONDS = 10.0
 _USB_HINT = "plug the probe in; on Linux its udev rules must let you use it; see `pyocd list`"
 
 
@@ -51,7 +50,8 @@ class PyOcdAccess:
         timeout_seconds: float = 10.0,
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
-        self.name, self._timeout = name, timeout_seconds
+        self.name = name
+        self.timeout_seconds = timeout_seconds  # for an answer of the probe
         self._buffer = b""
         self._open = False
         self._folder = tempfile.TemporaryDirectory(prefix="utvm-pyocd-", ignore_cleanup_errors=True)
@@ -80,7 +80,7 @@ class PyOcdAccess:
         """See ``MemoryAccess``."""
         parts = []
         for at, size in _blocks(address, size_bytes):
-            answer = self._ask("read", self._timeout, address=at, size_bytes=size)
+            answer = self._ask("read", self.timeout_seconds, address=at, size_bytes=size)
             parts.append(bytes.fromhex(answer["data"]))
         return b"".join(parts)
 
@@ -88,24 +88,25 @@ class PyOcdAccess:
         """See ``MemoryAccess``."""
         for at, size in _blocks(address, len(data)):
             part = data[at - address : at - address + size]
-            self._ask("write", self._timeout, address=at, data=part.hex())
+            self._ask("write", self.timeout_seconds, address=at, data=part.hex())
 
     def register(self, name: str) -> int:
         """See ``MemoryAccess``."""
-        return int(self._ask("register", self._timeout, name=name)["value"])
+        return int(self._ask("register", self.timeout_seconds, name=name)["value"])
 
     def set_register(self, name: str, value: int) -> None:
         """See ``MemoryAccess``."""
-        self._ask("set_register", self._timeout, name=name, value=value & 0xFFFFFFFF)
+        self._ask("set_register", self.timeout_seconds, name=name, value=value & 0xFFFFFFFF)
 
     def run(self, stop: int, deadline: float) -> None:
         """See ``MemoryAccess``."""
         seconds = max(0.0, deadline - time.monotonic())
-        self._ask("run", seconds + _HALT_SECONDS, stop=stop, seconds=seconds)
+        # The core whose time is up is still to be halted.
+        self._ask("run", seconds + self.timeout_seconds, stop=stop, seconds=seconds)
 
     def reset(self) -> None:
         """See ``MemoryAccess``."""
-        self._ask("reset", self._timeout)
+        self._ask("reset", self.timeout_seconds)
 
     def close(self) -> None:
         """See ``MemoryAccess``. The core stays halted."""

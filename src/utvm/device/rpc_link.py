@@ -95,15 +95,25 @@ class RpcLink:
         )
 
     def _converse(self, frame: Frame, deadline: float) -> Iterator[Frame]:
-        """Sends ``frame`` again and again; gives all that comes in, until the deadline."""
+        """Sends ``frame`` again and again; gives all that comes in, until the deadline.
+
+        Behind each sending it looks at what has come, however late it gets to that: a computer that
+        is busy, or sleeps, must not take its own delay for the device's silence.
+        """
         data = encode(frame)
         wait = self._retry_seconds
-        while time.monotonic() < deadline:
+        now = time.monotonic()
+        while True:
             self._stream.write(data, deadline)
-            again = min(deadline, time.monotonic() + wait)
+            again = min(deadline, now + wait)
             wait = min(2 * wait, _MAX_RETRIES_APART * self._retry_seconds)
-            while time.monotonic() < again:
+            while True:
                 yield from self._reader.feed(self._stream.read(again))
+                now = time.monotonic()
+                if now >= again:
+                    break
+            if now >= deadline:
+                return
 
 
 def _other_nonce(last: int) -> int:

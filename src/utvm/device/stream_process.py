@@ -20,7 +20,7 @@ from utvm.device.stream import FdStream
 from utvm.support.errors import DeviceError
 from utvm.support.text import printable
 
-EXIT_SECONDS = 1.0
+EXIT_SECONDS = 10.0  # a process that dies is gone a little after its streams
 
 
 class ProcessStream(FdStream):

@@ -24,7 +24,7 @@ from utvm.support.errors import DeviceError
 from utvm.target.board import Board
 from utvm.target.target import Target
 
-_START_SECONDS = 20
+_START_SECONDS = 60
 _POLL_SECONDS = 0.05
 _PTY = re.compile(rb"char device redirected to (/dev/\S+) \(label uart\)")
 

@@ -41,6 +41,8 @@ from utvm.target.target import Target, load_target
 SCRIPT = "utvm.gdb"
 CONSOLE = "console.txt"
 BATCH_SECONDS = 120.0
+_ANSWER_SECONDS = 60  # of QEMU's; gdb's own 2 s are too few where a computer is busy
+_EXIT_SECONDS = 10.0  # for QEMU to end behind its connection
 # At its end gdb would let the program run on. (It may trip over what "kill" makes of QEMU.)
 _END = ("if $_isvoid($_exitcode)", "disconnect", "end")
 # A program that ends takes QEMU along, sometimes before gdb has said thanks for the news.
@@ -79,6 +81,7 @@ class DebugPlan:
         """What gdb does first; the socket is the one that ``halted_qemu`` makes."""
         return [
             "set confirm off",
+            f"set remotetimeout {_ANSWER_SECONDS}",
             f"target remote {self.folder / 'gdb.sock'}",
             f"break {self.symbol}",
             "continue",
@@ -242,7 +245,7 @@ def run_batch(
 def _has_ended(qemu: Child) -> bool:
     """Whether the program came to its end, and QEMU with it."""
     try:
-        return qemu.wait(timeout=2) == 0
+        return qemu.wait(timeout=_EXIT_SECONDS) == 0
     except subprocess.TimeoutExpired:
         return False
 
