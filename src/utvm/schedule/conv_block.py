@@ -63,12 +63,14 @@ COUNT = Var("count")
 
 @dataclass(frozen=True)
 class Block:
-    """``pixels`` x ``filters`` accumulators; ``wide`` weights are int16 in flash, else int8."""
+    """``pixels`` x ``filters`` accumulators; ``wide`` weights are int16 in flash, else int8.
+    ``plain``: packed words will be taken apart, so results are stored one by one."""
 
     pixels: int
     filters: int
     wide: bool
     steps: int = 4
+    plain: bool = False
 
 
 @dataclass
@@ -107,7 +109,7 @@ class BlockBuilder:
         """The clamp of a kernel that makes bytes and shares nothing."""
         w = self.w
         biases = known_bias(w.bias, w.filters, self.constants)
-        if biases is None or self.sharing() is not None:
+        if biases is None or self.sharing() is not None or self.block.plain:
             return None
         most = largest_sum(w.weights, w.source.dtype, biases)
         clamp = read_clamp(w.epilogue, self.constants, w.filters, w.acc, most)

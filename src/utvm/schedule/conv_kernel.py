@@ -27,6 +27,7 @@ from utvm.schedule.line_buffer import (
     fill_row,
     has_expand,
 )
+from utvm.schedule.unpack import unpacked
 from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import WindowLayout, has_ring, ring_turns, window_layout
 
@@ -43,11 +44,19 @@ class Scheduled:
     constants: Mapping[str, Array] | None = None
 
 
+def plain_schedule(scheduled: Scheduled) -> Scheduled | None:
+    """The same by micro functions without packed words; None where one has no such form."""
+    micros = [unpacked(micro) for micro in scheduled.micros]
+    known = tuple(micro for micro in micros if micro is not None)
+    return replace(scheduled, micros=known) if len(known) == len(micros) else None
+
+
 @dataclass(frozen=True)
 class ConvSchedule:
     """The knobs: pixels and filters of a block, int16 weights, steps per turn of the loop; whether
     micro functions are ``shared`` with other layers, at the cost of some cycles; whether rows of
-    the image stay in a ``ring``, at the cost of weights for each of its turns."""
+    the image stay in a ``ring``, at the cost of weights for each of its turns; whether blocks are
+    on the ``raw`` image; whether they are ``plain``, for cores without DSP instructions."""
 
     pixels: int = 2
     filters: int = 4
@@ -56,6 +65,7 @@ class ConvSchedule:
     shared: bool = False
     ring: bool = False
     raw: bool = False
+    plain: bool = False
 
 
 @dataclass
@@ -99,7 +109,7 @@ class ConvKernel:
         """Blocks that cover all filters: whole ones, then those that are left; for the pixels of a
         block, and for single pixels if they do not divide the columns."""
         s, w = self.schedule, self.w
-        width = min(s.filters if pixels > 1 else 2 * s.filters, w.filters)
+        width = min(s.filters if pixels > 1 or s.plain else 2 * s.filters, w.filters)
         parts: list[Part] = []
         whole = w.filters - w.filters % width
         for first, filters in ((0, whole), (whole, w.filters - whole)):
@@ -110,7 +120,7 @@ class ConvKernel:
             for p in dict.fromkeys((pixels, 1)):
                 if p != pixels and w.columns % pixels == 0:
                     continue
-                block = Block(p, size, s.wide, s.steps)
+                block = Block(p, size, s.wide, s.steps, s.plain)
                 builder = self.builder(layout, block, first, filters)
                 built = builder.build()
                 if built is None:

@@ -35,7 +35,7 @@ from utvm.schedule.transposed_kernel import schedule_transposed
 from utvm.schedule.transposed_sum import Phases
 from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import has_ring, ring_turns
-from utvm.schedule.winograd_block import DEFAULT
+from utvm.schedule.winograd_block import DEFAULT, PLAIN
 from utvm.schedule.winograd_kernel import schedule_winograd
 from utvm.schedule.winograd_tiles import is_winograd, stream_bytes, whole_channels, winograd_form
 
@@ -148,14 +148,19 @@ def _fits(w: WeightedSum, schedule: ConvSchedule) -> bool:
 
 
 def winograd_options(
-    w: WeightedSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
+    w: WeightedSum,
+    function: Function,
+    constants: Mapping[str, Array],
+    wanted: Wanted,
+    plain: bool = False,
 ) -> Iterator[Option]:
     """Fewer products; all of the schedules that make different code."""
     if not is_winograd(w):
         return
     weights, w = int(w.weights.size), whole_channels(w)
-    defaults = [default_config("winograd", replace(DEFAULT, expanded=e)) for e in (False, True)]
-    others = configs_of("winograd", DEFAULT, WINOGRAD_KNOBS)
+    first = PLAIN if plain else DEFAULT
+    defaults = [default_config("winograd", replace(first, expanded=e)) for e in (False, True)]
+    others = configs_of("winograd", first, WINOGRAD_KNOBS)
     known: set[tuple[object, ...]] = set()
     for config in (*defaults, *others):
         schedule = schedule_of(DEFAULT, config)
@@ -168,7 +173,7 @@ def winograd_options(
         if schedule.expanded and stream_bytes(w) > MOST_EXPANDED:
             continue
         yield Option(
-            winograd_cycles(w, schedule.expanded),
+            winograd_cycles(w, schedule.expanded, plain),
             int(w.weights.size) if schedule.expanded else stream_bytes(w),
             partial(schedule_winograd, function, constants, schedule),
             config,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 from utvm.ir.loop import Function
 from utvm.schedule.conv_block import Block
-from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Scheduled
+from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Scheduled, plain_schedule
 from utvm.schedule.panel_kernel import PanelKernel, has_panels
+from utvm.schedule.plain_kernel import PlainKernel
 from utvm.schedule.raw_kernel import RawKernel
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 
@@ -32,8 +33,13 @@ def kernel_of(
     w: WeightedSum, constants: Mapping[str, Array], schedule: ConvSchedule
 ) -> Scheduled | None:
     """The kernel of one weighted sum, on its own."""
+    if schedule.plain:
+        made = PlainKernel(w, constants, schedule).build()
+        if made is not None:
+            return made
     make = RawKernel if schedule.raw else ConvKernel
-    return make(w, constants, schedule).build()
+    found = make(w, constants, schedule).build()
+    return plain_schedule(found) if found is not None and schedule.plain else found
 
 
 def _on_panels(

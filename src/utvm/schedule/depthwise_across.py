@@ -63,12 +63,13 @@ def words_of_block(taps: Sequence[int], pixels: int, step: int, shares: bool) ->
 @dataclass
 class AcrossBuilder:
     """Makes the micro function; ``pixels`` make a block, of which ``lanes`` channels, 2 or 4, are
-    summed at a time."""
+    summed at a time; ``plain`` blocks store results one by one."""
 
     ready: Prepared
     places: Places
     pixels: int
     lanes: int
+    plain: bool = False
     epilogue: Epilogue = field(init=False)
     clamp: Clamp | None = field(init=False, default=None)
 
@@ -80,7 +81,8 @@ class AcrossBuilder:
         last = {row: 0, column: 0, "c": GROUP - 1, "m": w.multiplier - 1}
         last[inner] = self._count - 1
         most = largest_sum(w.weights, w.source.dtype, self.ready.biases)
-        self.clamp = read_clamp(w.epilogue, self.ready.constants, w.filters, w.acc, most)
+        if not self.plain:
+            self.clamp = read_clamp(w.epilogue, self.ready.constants, w.filters, w.acc, most)
         self.epilogue = Epilogue(
             self.clamp.statements if self.clamp else w.epilogue,
             w.acc,

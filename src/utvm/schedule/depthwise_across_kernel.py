@@ -32,7 +32,7 @@ from utvm.ir.loop import (
 )
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.combine import combined
-from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.conv_kernel import Scheduled, plain_schedule
 from utvm.schedule.depthwise_across import GROUP, AcrossBuilder
 from utvm.schedule.depthwise_strips import AcrossSchedule, Strips, parts_of
 from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared, prepare, read_depthwise
@@ -64,7 +64,7 @@ def schedule_across(
 def _scheduled(ready: Prepared, schedule: AcrossSchedule) -> Scheduled | None:
     w = ready.w
     strips = Strips(w, schedule)
-    builder = AcrossBuilder(ready, strips.places, schedule.pixels, schedule.lanes)
+    builder = AcrossBuilder(ready, strips.places, schedule.pixels, schedule.lanes, schedule.plain)
     groups = [*range(0, w.image[3] - GROUP + 1, GROUP)]
     if w.image[3] % GROUP:
         groups.append(w.image[3] - GROUP)
@@ -74,7 +74,8 @@ def _scheduled(ready: Prepared, schedule: AcrossSchedule) -> Scheduled | None:
     micro, stream = built
     buffer = Buffer(f"{w.function.name}_stream", DType.INT32, stream.shape, "const")
     kernel = _Kernel(w, strips, builder, micro, buffer)
-    return Scheduled(kernel.function(), kernel.micros(), {buffer.name: stream})
+    made = Scheduled(kernel.function(), kernel.micros(), {buffer.name: stream})
+    return plain_schedule(made) if schedule.plain else made
 
 
 def has_groups(w: DepthwiseSum) -> bool:

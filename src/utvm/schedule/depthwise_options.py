@@ -49,7 +49,7 @@ def depthwise_options(
     if column_phases(w):
         yield from _planes_options(w, function, constants, wanted)
     if has_groups(w):
-        yield from _across_options(w, function, constants, wanted)
+        yield from across_options(w, function, constants, wanted)
 
 
 def _planes_options(
@@ -74,16 +74,22 @@ def _planes_options(
         )
 
 
-def _across_options(
-    w: DepthwiseSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
+def across_options(
+    w: DepthwiseSum,
+    function: Function,
+    constants: Mapping[str, Array],
+    wanted: Wanted,
+    plain: bool = False,
 ) -> Iterator[Option]:
     """Blocks of two pixels of four channels, and of four of two; borders apart if there are any."""
+    if not has_groups(w):
+        return
     bounded = is_bounded(w.epilogue)
     parts = len(parts_of(w, split=True))
-    blocks = [AcrossSchedule(pixels=8 // lanes, lanes=lanes) for lanes in (4, 2)]
+    blocks = [AcrossSchedule(pixels=8 // lanes, lanes=lanes, plain=plain) for lanes in (4, 2)]
     blocks += [replace(block, split=True) for block in blocks if parts > 1]
     defaults = [default_config("across", schedule) for schedule in blocks]
-    others = filter(wanted, configs_of("across", AcrossSchedule(), ACROSS_KNOBS))
+    others = filter(wanted, configs_of("across", AcrossSchedule(plain=plain), ACROSS_KNOBS))
     for config in dict.fromkeys((*defaults, *others)):
         schedule = schedule_of(AcrossSchedule(), config)
         small = schedule.pixels * schedule.lanes <= MOST_ACROSS

@@ -26,12 +26,14 @@ CONSTANTS = 3
 class AcrossSchedule:
     """The knobs: pixels of a block, channels that are summed at a time (2 or 4), most bytes of a
     strip of the padded image; whether the borders are taken for themselves (``split``), so that
-    nothing else need be copied."""
+    nothing else need be copied; whether blocks are ``plain``, for cores without DSP instructions.
+    """
 
     pixels: int = 2
     lanes: int = 4
     plane_bytes: int = 6144
     split: bool = False
+    plain: bool = False
 
 
 def parts_of(w: DepthwiseSum, split: bool) -> list[DepthwiseSum]:

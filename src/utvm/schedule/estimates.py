@@ -32,6 +32,8 @@ _COPIED = 0.6
 _PRODUCT, _LONG_SUM = 0.94, 0.04
 """Cycles per product of Winograd's algorithm, and what loops over many channels add."""
 _MANY_CHANNELS = 32
+_PLAIN_PRODUCTS = 2.2
+"""Times the cycles of Winograd's algorithm with packed words."""
 _SUMS, _SUM = 44.0, 6.0
 """Cycles for the results of a tile, and for each of the sums that they are made of."""
 _VALUE = 3.6
@@ -76,13 +78,14 @@ def loop_cycles(w: WeightedSum) -> float:
     return _results(w) * (int(w.weights.size) // w.filters * _LOOPS + _EPILOGUE)
 
 
-def winograd_cycles(w: WeightedSum, expanded: bool) -> float:
+def winograd_cycles(w: WeightedSum, expanded: bool, plain: bool = False) -> float:
     """Winograd's algorithm on whole words of channels; ``expanded``: weights transformed at each
-    run."""
+    run; ``plain``: without packed words."""
     tile, columns = tile_of(w), -(-w.columns // 2)
     products = len(tile.products) * w.depth
     rate = _PRODUCT * _unevenness(columns, DEFAULT.tiles, w.filters, DEFAULT.filters)
     rate += _LONG_SUM if w.depth > _MANY_CHANNELS else 0
+    rate *= _PLAIN_PRODUCTS if plain else 1
     each = rate * products + _SUMS + _SUM * len(tile.sums) + _VALUE * products / w.filters
     tiles = w.image[0] * -(-w.rows // 2) * columns
     return tiles * w.filters * each + (_EXPANSION * w.filters * w.depth if expanded else 0)

@@ -25,7 +25,7 @@ from utvm.schedule.conv_options import (
     winograd_options,
 )
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
-from utvm.schedule.depthwise_options import depthwise_options
+from utvm.schedule.depthwise_options import across_options, depthwise_options
 from utvm.schedule.depthwise_sum import read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
 from utvm.schedule.estimates import loop_cycles
@@ -38,6 +38,7 @@ from utvm.schedule.knobs import (
     configs_of,
     schedule_of,
 )
+from utvm.schedule.plain_options import plain_options, plain_split_options
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
 from utvm.schedule.records import Config, Record, config_of
@@ -78,7 +79,11 @@ def kernel_options(
     ``named``: of the options that are no defaults only these, since costs take time.
     """
     wanted = _every if named is None else named.__contains__
-    found = _packed_options(function, constants, target, wanted) if target.has("dsp") else []
+    found: list[Option] = []
+    if target.has("dsp"):
+        found = _packed_options(function, constants, target, wanted)
+    elif target.has("thumb2"):
+        found = _plain_options(function, constants, target, wanted)
     found = found or list(_loop_options(function, target))
     own = sum(constants[b.name].nbytes for b in function.constants if b.name in constants)
     return [replace(o, bytes=o.bytes + own - o.of_weights) for o in found]
@@ -103,6 +108,26 @@ def _packed_options(
     if w is not None and not w.narrow:
         options.append(_loops_option(w, function, target))
     return options
+
+
+def _plain_options(
+    function: Function, constants: Mapping[str, Array], target: Target, wanted: Wanted
+) -> list[Option]:
+    """Register blocks without packed words, and loops where these take no longer."""
+    split = read_split_sum(function, constants)
+    if split is not None:
+        return list(plain_split_options(split.parts, function, constants))
+    depthwise = read_depthwise(function, constants)
+    if depthwise is not None:
+        return list(across_options(depthwise, function, constants, wanted, plain=True))
+    w = read_weighted_sum(function, constants)
+    if w is None:
+        return []
+    return [
+        *plain_options(w, function, constants, wanted),
+        *winograd_options(w, function, constants, wanted, plain=True),
+        _loops_option(w, function, target),
+    ]
 
 
 def _pool_options(

@@ -19,7 +19,21 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Load, Stmt, Store, Var
+from utvm.ir.loop import (
+    Alloc,
+    Buffer,
+    Call,
+    Cast,
+    Expr,
+    For,
+    Function,
+    Imm,
+    Let,
+    Load,
+    Stmt,
+    Store,
+    Var,
+)
 from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.epilogue import Epilogue
 from utvm.schedule.weighted_sum import Array, WeightedSum, largest_pixel, largest_sum
@@ -64,7 +78,7 @@ class WinogradSchedule:
     """The knobs. ``tiles`` and ``filters`` are multiplied at a time, ``steps`` of two channels in a
     turn of the loop over these, and ``results`` filters finished in one. ``together`` tiles are
     transformed in a turn, as many on end as have ``value_bytes``. Weights are transformed offline,
-    or ``expanded`` at each run."""
+    or ``expanded`` at each run. ``plain``: for cores without DSP instructions."""
 
     tiles: int = 2
     filters: int = FILTERS
@@ -73,9 +87,12 @@ class WinogradSchedule:
     together: int = 2
     value_bytes: int = 9 << 10
     expanded: bool = False
+    plain: bool = False
 
 
 DEFAULT = WinogradSchedule()
+PLAIN = WinogradSchedule(steps=4, plain=True)
+"""A step without packed words is twice as many instructions, so turns have fewer."""
 
 
 def turn_steps(steps: int, most: int) -> int:
@@ -230,12 +247,15 @@ class MultiplyBuilder:
         weight = _BLOCK * self.block_words + _SUM * (run.each * self.filters * self._steps)
         if k is not None:
             value, weight = value + k * 2, weight + k * self.filters
+        ahead = self.filters * (run.first * self._steps + u)
+        if self.schedule.plain:
+            value, weight = value + (run.first * depth + 2 * u), weight + ahead
+            return [s for half in range(2) for s in self._channel(value, weight, u, half, first)]
         result: list[Stmt] = []
         for t in range(self.tiles):
             at = (t + 1) * self._size + run.first * depth + 2 * u
             load = Load(self._values(), (value + at,), 2)
             result.append(Let(Var(f"v{t}_{u}"), load))
-        ahead = self.filters * (run.first * self._steps + u)
         for f in range(self.filters):
             word = Var(f"w{f}_{u}")
             result.append(Let(word, Load(self._stream_buffer(), (weight + (ahead + f),))))
@@ -247,6 +267,23 @@ class MultiplyBuilder:
                     else Call("smlad", (operand, word, Load(acc)), I32)
                 )
                 result.append(Store(acc, (), total))
+        return result
+
+    def _channel(self, value: Expr, weight: Expr, u: int, half: int, first: bool) -> list[Stmt]:
+        """One of the two channels of step ``u``, whose values and weights are halfwords."""
+        result: list[Stmt] = []
+        for t in range(self.tiles):
+            load = Load(self._values(), (value + ((t + 1) * self._size + half),))
+            result.append(Let(Var(f"v{t}_{u}_{half}"), Cast(I32, load)))
+        for f in range(self.filters):
+            own = Var(f"w{f}_{u}_{half}")
+            word: Expr = Load(self._stream_buffer(), (weight + f,))
+            word = word >> 16 if half else word
+            result.append(Let(own, Cast(I32, Cast(I16, word))))
+            for t in range(self.tiles):
+                acc, product = self._acc(t, f), Var(f"v{t}_{u}_{half}") * own
+                begins = first and half == 0
+                result.append(Store(acc, (), product if begins else Load(acc) + product))
         return result
 
     def _results(self, f: int) -> list[Stmt]:

@@ -32,7 +32,7 @@ from utvm.ir.loop import (
     loop,
 )
 from utvm.ir.rewrite import simplify_body
-from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.conv_kernel import Scheduled, plain_schedule
 from utvm.schedule.fill import blank, copy, copy_pixels, fills_of
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
 from utvm.schedule.winograd_block import DEFAULT, MultiplyBuilder, WinogradSchedule, fits_words
@@ -75,7 +75,8 @@ def schedule_winograd(
             if micro is None:
                 return None
             parts.append(_Part(width, builder, micro))
-    return _Kernel(w, parts, schedule, tiles).build()
+    made = _Kernel(w, parts, schedule, tiles).build()
+    return plain_schedule(made) if schedule.plain else made
 
 
 @dataclass(frozen=True, eq=False)

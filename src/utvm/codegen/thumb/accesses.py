@@ -15,12 +15,15 @@ from utvm.codegen.thumb.polynomial import ZERO, Polynomial, constant, polynomial
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
     Alloc,
+    Binary,
     Buffer,
+    Cast,
     Comment,
     Expr,
     For,
     Function,
     If,
+    Imm,
     Let,
     Load,
     Stmt,
@@ -29,6 +32,8 @@ from utvm.ir.loop import (
     View,
 )
 from utvm.ir.rewrite import map_expr
+
+_ELEMENTS = (DType.INT8, DType.UINT8, DType.INT16, DType.UINT16)
 
 
 @dataclass(frozen=True)
@@ -223,7 +228,22 @@ class _Preparer:
                     return Load(self._register(buffer), indices)
                 number = self._access(buffer, indices, lanes, stores=False, prepared=True)
                 return Fetch(number, expr.dtype)
+            case Cast(dtype, Fetch(number)):
+                return self._narrowed(expr, dtype, number, 0)
+            case Cast(dtype, Binary(">>", Fetch(number), Imm(value=int(shift)))):
+                return self._narrowed(expr, dtype, number, shift)
         return expr
+
+    def _narrowed(self, expr: Expr, dtype: DType, number: int, shift: int) -> Expr:
+        """An element of a word is loaded alone: nobody else reads what this access loads."""
+        access = self.nest.accesses[number]
+        inside = shift % dtype.bits == 0 and shift + dtype.bits <= 8 * access.size
+        if dtype not in _ELEMENTS or access.size != 4 or not inside:
+            return expr
+        form = access.form + constant(shift // 8)
+        own = replace(access, form=form, dtype=dtype, size=dtype.size_bytes)
+        self.nest.accesses[number] = own
+        return Fetch(number, dtype)
 
     def _register(self, buffer: Buffer) -> Buffer:
         renamed = self.registers[buffer.name]

@@ -38,6 +38,17 @@ def _plain(op: str) -> Selection:
     return select
 
 
+def _mulhi(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
+    """SMMUL, or the upper word of SMULL."""
+    build = values.builder
+    if build.target.has("dsp"):
+        return _plain("smmul")(values, args, dest)
+    a, b = (values.value(arg) for arg in args)
+    high = build.new() if dest is None else dest
+    build.add(Inst("smull", (build.new(), high), (a, b)))
+    return high
+
+
 def _mulhi_rounding(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
     """(ab + 2^30) >> 31, saturated. SMMULR is (ab + 2^31) >> 32, the same with one factor doubled,
     which a literal below 2^30 can be."""
@@ -75,9 +86,12 @@ def mulhi_long(
     """The high word of the long product and ``addend``: the low word's part is the sum that SMLAL
     adds to, with its sign as the high word."""
     build = values.builder
-    build.require("dsp")
     x, high, low = (values.value(arg) for arg in args)
-    last = build.emit("smmul", None, x, low)
+    if build.target.has("dsp"):
+        last = build.emit("smmul", None, x, low)
+    else:
+        last = build.new()
+        build.add(Inst("smull", (build.new(), last), (x, low)))
     if addend is None:
         sign = build.emit("asri", None, last, imm=31)
     else:
@@ -92,7 +106,7 @@ def _mulhi_long(values: Values, args: tuple[Expr, ...], dest: int | None) -> int
 
 CALLS: dict[str, Selection] = {
     **{name: _plain(name) for name in (*INSTRUCTIONS, "clz")},
-    "mulhi": _plain("smmul"),
+    "mulhi": _mulhi,
     "mulhi_long": _mulhi_long,
     "mulhi_rounding": _mulhi_rounding,
     "requantize_right": _requantize_right,

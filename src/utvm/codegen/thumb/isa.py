@@ -67,6 +67,8 @@ _BY_NAME = {
     "addsi": Op(SIMPLE, "adds {d}, {a}, #{i}", (_SOURCE,)),
     "subsi": Op(SIMPLE, "subs {d}, {a}, #{i}", (_SOURCE,)),
     "adci": Op(ALU, "adc {d}, {a}, #{i}", (_SOURCE, "flags")),
+    "sbfx": Op(EXTEND, "sbfx {d}, {a}, #{l}, #{h}", (_SOURCE,)),
+    "ubfx": Op(EXTEND, "ubfx {d}, {a}, #{l}, #{h}", (_SOURCE,)),
     "clz": Op(ALU, "clz {d}, {a}", (_SOURCE,)),
     "mov": Op(SIMPLE, "mov {d}, {a}", (_SOURCE,)),
     "movi": Op(SIMPLE, "mov {d}, #{i}"),

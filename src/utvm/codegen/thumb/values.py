@@ -106,6 +106,11 @@ class Values:
         low, high = bounds(value, self.ranges)
         if dtype not in _EXTENSIONS or (dtype.minimum <= low and high <= dtype.maximum):
             return self.value(value, dest)
+        match value:
+            case Binary(">>", word, Imm(value=int(first))) if 0 < first <= 32 - dtype.bits:
+                name = "sbfx" if dtype.is_signed else "ubfx"
+                imm = first | dtype.bits << 16
+                return self.builder.emit(name, dest, self.value(word), imm=imm)
         return self.builder.emit(_EXTENSIONS[dtype], dest, self.value(value))
 
     def _binary(self, expr: Binary, dest: int | None) -> int:
@@ -175,7 +180,7 @@ class Values:
                 case Call("mulhi", (x, y)) if op == "+" and dsp:
                     uses = self.value(x), self.value(y), self.value(acc)
                     return self.builder.emit("smmla", dest, *uses)
-                case Call("mulhi_long", args) if op == "+" and dsp:
+                case Call("mulhi_long", args) if op == "+":
                     return mulhi_long(self, args, acc, dest)
                 case Binary("*", x, y) if not (_is_power(x) or _is_power(y)):
                     uses = self.value(x), self.value(y), self.value(acc)

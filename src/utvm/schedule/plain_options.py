@@ -1,0 +1,125 @@
+"""What a convolution or dense layer may become on cores without DSP instructions.
+
+In: what was read of an unscheduled kernel (one weighted sum, or those of the parts that it is made
+of), the kernel and the module's constants. Out: options with estimates of cycles and bytes, the
+default first. Weights stay as narrow as they are, since every one is a load of its own anyway. All
+of them want the registers of Thumb-2: who calls knows that the target has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+
+from utvm.ir.loop import Function
+from utvm.schedule.conv_kernel import ConvSchedule
+from utvm.schedule.conv_schedule import schedule_conv
+from utvm.schedule.estimates import copying_cycles
+from utvm.schedule.knobs import (
+    PLAIN_KNOBS,
+    Option,
+    Wanted,
+    configs_of,
+    default_config,
+    schedule_of,
+)
+from utvm.schedule.plain_block import TURN, plain_rows
+from utvm.schedule.records import Config
+from utvm.schedule.split_kernel import schedule_split
+from utvm.schedule.weighted_sum import Array, WeightedSum
+
+MOST_SUMS = 9
+"""Of 14 registers."""
+MOST_PRODUCTS = 128
+"""Of a turn of the loop: longer ones gain less than a per cent."""
+_STEPS, _LONE_STEPS = 8, 16
+"""Taps of a turn, and those where blocks are of one pixel."""
+_LOAD = 1.35
+"""Cycles of a load: some of them wait."""
+_RESULT = 12.0
+"""Cycles per result for bias, rescale, store and loops."""
+_APART = 2.6
+"""Cycles per product where words of a line buffer are taken apart."""
+_PIXELS = {1: 6, 2: 3, 3: 2}
+"""Pixels of a block of few filters."""
+
+
+def plain_options(
+    w: WeightedSum, function: Function, constants: Mapping[str, Array], wanted: Wanted
+) -> Iterator[Option]:
+    """Register blocks element by element."""
+    weights = int(w.weights.size)
+    default = _default_block(w)
+    defaults = {default_config("direct", default): default}
+    space = ((c, s) for c, s in _space(not w.narrow) if wanted(c) and _fits(w, s))
+    for config, schedule in (defaults | dict(space)).items():
+        yield Option(
+            plain_cycles(w, schedule),
+            weights * (2 if schedule.wide else 1),
+            partial(schedule_conv, function, constants, schedule),
+            config,
+            config in defaults,
+            of_weights=weights,
+        )
+
+
+def plain_split_options(
+    sums: Sequence[WeightedSum], function: Function, constants: Mapping[str, Array]
+) -> Iterator[Option]:
+    """The same for each group and phase."""
+    weights = sum(int(w.weights.size) for w in sums)
+    wide = not all(w.narrow for w in sums)
+    filters = min(ConvSchedule.filters, *(w.filters for w in sums))
+    schedule = ConvSchedule(_PIXELS.get(filters, 2), filters, wide, _STEPS, plain=True)
+    yield Option(
+        sum(plain_cycles(w, schedule) for w in sums),
+        weights * (2 if wide else 1),
+        partial(schedule_split, function, constants, schedule),
+        default_config("split", schedule),
+        of_weights=weights,
+    )
+
+
+@cache
+def _space(wide: bool) -> tuple[tuple[Config, ConvSchedule], ...]:
+    """Every block; which of them fit depends on the layer."""
+    first = ConvSchedule(wide=wide, plain=True)
+    configs = configs_of("direct", first, PLAIN_KNOBS)
+    return tuple((config, schedule_of(first, config)) for config in configs)
+
+
+def _default_block(w: WeightedSum) -> ConvSchedule:
+    """Two pixels and four filters; few filters take more pixels."""
+    filters = min(w.filters, ConvSchedule.filters)
+    pixels = min(_PIXELS.get(filters, 2), w.columns)
+    steps = _LONE_STEPS if pixels == 1 else _STEPS
+    return ConvSchedule(pixels, filters, not w.narrow, steps, plain=True)
+
+
+def _fits(w: WeightedSum, schedule: ConvSchedule) -> bool:
+    """Whether registers hold a block, and a row of a window has turns for it."""
+    rows = plain_rows(w)
+    sums = schedule.pixels * schedule.filters
+    return (
+        rows is not None
+        and sums <= MOST_SUMS
+        and sums * schedule.steps <= MOST_PRODUCTS
+        and schedule.pixels <= w.columns
+        and schedule.filters <= w.filters
+        and (2 * schedule.steps <= rows.segment or schedule.steps == TURN)
+    )
+
+
+def plain_cycles(w: WeightedSum, schedule: ConvSchedule) -> float:
+    """Cycles of a run: products and loads tap by tap, results, copies of rows."""
+    taps = int(w.weights.size) // w.filters
+    width = min(schedule.filters, w.filters)
+    pixels = min(schedule.pixels, w.columns)
+    turn = 0.0
+    for side, columns in ((pixels, w.columns // pixels), (1, w.columns % pixels)):
+        for filters, blocks in ((width, w.filters // width), (w.filters % width, 1)):
+            if filters:
+                turn += columns * blocks * (side * filters + _LOAD * (side + filters))
+    rows, results = w.image[0] * w.rows, w.columns * w.filters
+    each = turn if plain_rows(w) is not None else _APART * results
+    return rows * (taps * each + _RESULT * results) + copying_cycles(w)

@@ -1,0 +1,87 @@
+"""Register blocks without packed words compute what their plain loops compute.
+
+Random convolutions (bytes with and without a sign and int16, strides, dilation, padding, groups,
+depths that are no whole words), dense layers and Winograd's algorithm are executed statement by
+statement; and no micro function names an instruction of the DSP extension.
+"""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from tests.schedule.test_conv_blocks import expect_equal
+from tests.schedule.test_raw_blocks import layer
+from utvm.ir.dtype import DType
+from utvm.ir.isa.table import INSTRUCTIONS
+from utvm.ir.loop import Call
+from utvm.ir.rewrite import expressions
+from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
+from utvm.schedule.conv_schedule import schedule_conv
+from utvm.schedule.module import schedule_module
+from utvm.schedule.options import kernel_options
+from utvm.schedule.split_kernel import schedule_split
+from utvm.schedule.winograd_block import WinogradSchedule
+from utvm.schedule.winograd_kernel import schedule_winograd
+from utvm.target.target import load_target
+
+M3 = load_target("cortex-m3")
+
+
+def expect_plain(made: Scheduled) -> None:
+    calls = {e.name for m in made.micros for e in expressions(m.body) if isinstance(e, Call)}
+    assert not calls & set(INSTRUCTIONS)
+
+
+def knobs(rng: random.Random, wide: bool = False) -> ConvSchedule:
+    pixels, filters = rng.randint(1, 4), rng.randint(1, 4)
+    return ConvSchedule(pixels, filters, wide, rng.choice([4, 8]), plain=True)
+
+
+@pytest.mark.parametrize("pixel", [DType.INT8, DType.UINT8, DType.INT16])
+@pytest.mark.parametrize("seed", range(5))
+def test_blocks_keep_the_meaning(seed: int, pixel: DType) -> None:
+    rng = random.Random(seed)
+    module = layer(rng, pixel, rng.choice([1, 3, 4, 5, 12]))
+    made = schedule_conv(module.functions[0], module.constants, knobs(rng, seed % 2 == 1))
+    assert made is not None and all(b.name == "rows" for b in made.function.workspace)
+    expect_plain(made)
+    expect_equal(module, made, seed)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_keep_the_meaning(seed: int) -> None:
+    rng = random.Random(seed)
+    module = layer(rng, DType.INT8, rng.choice([3, 4]), groups=rng.choice([2, 3]))
+    made = schedule_split(module.functions[0], module.constants, knobs(rng))
+    assert made is not None
+    expect_plain(made)
+    expect_equal(module, made, seed)
+
+
+@pytest.mark.parametrize("expanded", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_winograd_keeps_the_meaning(seed: int, expanded: bool) -> None:
+    seeds = (s for s in range(100 * seed, 100 * seed + 100))
+    for other in seeds:
+        rng = random.Random(other)
+        module = layer(rng, DType.INT8, rng.choice([4, 8]))
+        schedule = WinogradSchedule(steps=2, expanded=expanded, plain=True)
+        made = schedule_winograd(module.functions[0], module.constants, schedule)
+        if made is not None:
+            expect_plain(made)
+            expect_equal(module, made, seed)
+            return
+    pytest.fail("no layer had a form")
+
+
+def test_a_core_without_dsp_has_blocks_and_loops_to_choose_from() -> None:
+    module = layer(random.Random(3), DType.INT8, 12)
+    (function,) = module.functions
+    options = kernel_options(function, module.constants, M3, named=())
+    templates = [dict(o.config)["template"] for o in options if o.default]
+    assert {"direct", "loops"} <= set(templates)
+    assert all(dict(o.config).get("plain") == 1 for o in options if "pixels" in dict(o.config))
+    assert schedule_module(module, M3).micros
+    assert not schedule_module(module, load_target("cortex-m0plus")).micros
