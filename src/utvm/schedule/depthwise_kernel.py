@@ -356,23 +356,20 @@ def shared_spread(dtype: DType, odd: bool) -> Function:
 def _pairs(
     source: Buffer, planes: Buffer, depth: Expr, plane: Expr, pixel: Expr = _PIXEL
 ) -> tuple[Stmt, ...]:
-    """Two pixels from ``pixel`` on."""
+    """Two pixels from ``pixel`` on: two channels of both are a word, of which every other byte is
+    one channel."""
     expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
-    result: list[Stmt] = []
-    for p in range(2):
-        word = Var(f"word{p}")
-        result.append(Let(word, Load(source, (pixel * depth + depth * p,), 4)))
-        for half, name in enumerate((expand, f"{expand}_ror8")):
-            result.append(Let(Var(f"h{p}_{half}"), Call(name, (word,), DType.INT32)))
-    for channel in range(GROUP):
-        words = (Var(f"h0_{channel % 2}"), Var(f"h1_{channel % 2}"))
-        # PKHTB takes the upper halves, with the first operand's on top.
-        value = (
-            Call("pkhbt", words, DType.INT32)
-            if channel < 2
-            else Call("pkhtb", words[::-1], DType.INT32)
-        )
-        result.append(Store(planes, (pixel + plane * channel,), value, 2))
+    words = (Var("word0"), Var("word1"))
+    result: list[Stmt] = [
+        Let(word, Load(source, (pixel * depth + depth * p,), 4)) for p, word in enumerate(words)
+    ]
+    # PKHTB takes the upper halves, with the first operand's on top.
+    for first, name, halves in ((0, "pkhbt", words), (2, "pkhtb", words[::-1])):
+        both = Var(f"both{first}")
+        result.append(Let(both, Call(name, halves, DType.INT32)))
+        for channel, apart in ((first, expand), (first + 1, f"{expand}_ror8")):
+            value = Call(apart, (both,), DType.INT32)
+            result.append(Store(planes, (pixel + plane * channel,), value, 2))
     return tuple(result)
 
 
