@@ -6,7 +6,7 @@ block is a piece of ordinary loop IR with packed words (``ir/packed.py``); what 
 C or assembly, is not known here. The kernel's epilogue is taken over statement by statement, so
 rescale, activation and residual addition run while the accumulators are in registers.
 
-    for pair: for block: acc[p, f] = bias[f]
+    for pair: for block: acc[p, f] = bias[f], or 0 where the rescale makes up for it
               for k: x[p] = window words;  acc[p, f] = smlad(x[p], weights[f], acc[p, f])
               out[p, f] = epilogue(acc[p, f])
 """
@@ -164,14 +164,14 @@ class BlockBuilder:
     # Constants.
 
     def _stream(self, biases: Array, shift: int, turn: int) -> np.ndarray:
-        """Per block: biases, weights, constants of the rescale filter by filter."""
+        """Per block: biases, if any, weights, constants of the rescale filter by filter."""
         b = self.block
         taps = self._taps(turn) << shift
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
             own = slice(begin, begin + b.filters)
-            parts.append(biases[own] << shift)
+            parts.append((biases[own] << shift)[: self._biases])
             parts.append(pack_words(taps[own], b.wide).reshape(-1))
             if per_filter:
                 parts.append(np.stack([data[own] for data in per_filter], axis=1).reshape(-1))
@@ -179,6 +179,12 @@ class BlockBuilder:
 
     def _taps(self, turn: int) -> Array:
         return taps_in_order(self.w, self.layout, turn)
+
+    @cached_property
+    def _biases(self) -> int:
+        """Words of the block's part of the stream in front of the weights."""
+        biases = known_bias(self.w.bias, self.w.filters, self.constants)
+        return 0 if biases is None or not biases.any() else self.block.filters
 
     @property
     def _step_words(self) -> int:
@@ -191,8 +197,8 @@ class BlockBuilder:
 
     @property
     def _block_words(self) -> int:
-        per_filter = 1 + len(self.epilogue.per_filter)
-        return self.block.filters * per_filter + self._word_steps() * self._step_words
+        constants = self.block.filters * len(self.epilogue.per_filter)
+        return self._biases + self._word_steps() * self._step_words + constants
 
     # The sums.
 
@@ -218,13 +224,18 @@ class BlockBuilder:
     def _initial(self) -> list[Stmt]:
         result: list[Stmt] = []
         for f in range(self.block.filters):
-            bias = Var(f"bias_{f}")
-            result.append(Let(bias, self._word(f)))
+            bias = self._bias(f)
+            if isinstance(bias, Var):
+                result.append(Let(bias, self._word(f)))
             for p in range(self.block.pixels):
                 result.append(Alloc(self._acc(p, f)))
                 if self._looped:
                     result.append(Store(self._acc(p, f), (), bias))
         return result
+
+    def _bias(self, f: int) -> Expr:
+        """What the sums of filter ``f`` begin with."""
+        return Var(f"bias_{f}") if self._biases else Imm(0)
 
     @property
     def _looped(self) -> bool:
@@ -262,14 +273,14 @@ class BlockBuilder:
         # The register of the bias becomes the last pixel's sum.
         for p in reversed(pixels) if first else pixels:
             acc = self._acc(p, f)
-            total = Var(f"bias_{f}") if first else Load(acc)
+            total = self._bias(f) if first else Load(acc)
             product = Call("smlad", (Var(f"x{p}_{u}"), word, total), DType.INT32)
             result.append(Store(acc, (), product))
         return result
 
     def _weight(self, word: Var, f: int, u: int, k: Expr | None) -> list[Stmt]:
         """Two taps of filter ``f`` as ``word``: step ``u``, ``k`` steps later."""
-        first = self.block.filters + u * self._step_words
+        first = self._biases + u * self._step_words
         if self.block.wide:
             return [Let(word, self._word(first + f, k))]
         both = Var(f"w{f // 2 * 2}{f // 2 * 2 + 1}_{u}")
@@ -289,7 +300,7 @@ class BlockBuilder:
 
     def _after_sums(self) -> int:
         """Where the block's part of the stream goes on behind the weights."""
-        return self.block.filters + self._word_steps() * self._step_words
+        return self._biases + self._word_steps() * self._step_words
 
     def _first_result(self) -> int:
         """The filter whose result lies where the pointers of the operands point."""

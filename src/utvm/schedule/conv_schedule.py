@@ -14,6 +14,7 @@ from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Scheduled, plain
 from utvm.schedule.panel_kernel import PanelKernel, has_panels
 from utvm.schedule.plain_kernel import PlainKernel
 from utvm.schedule.raw_kernel import RawKernel
+from utvm.schedule.unbiased import sum_without_bias
 from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
 
 
@@ -24,6 +25,8 @@ def schedule_conv(
     w = read_weighted_sum(function, constants)
     if w is None or w.variables.get("c") is None or not (schedule.wide or w.narrow):
         return None
+    if not schedule.wide:
+        w, constants = sum_without_bias(w, constants)
     if schedule.shared:
         return _on_panels(w, constants, schedule)
     return kernel_of(w, constants, schedule)

@@ -168,18 +168,24 @@ class DepthwiseBuilder:
         return np.concatenate(parts, axis=-1)
 
     def _stream(self) -> np.ndarray:
-        """Per filter: bias, weights row by row, constants of the rescale."""
+        """Per filter: bias if there is one, weights row by row, constants of the rescale."""
         filters = self.w.filters
         per_filter = self.epilogue.streamed(self.constants)
         weights = self._row_words(self.w.weights << self._shift).reshape(filters, -1)
-        biases = (self.biases << self._shift).reshape(filters, 1)
+        biases = (self.biases << self._shift).reshape(filters, 1)[:, : self._begin]
         columns = [biases, weights, *(data.reshape(filters, 1) for data in per_filter)]
         return np.concatenate(columns, axis=1).astype(np.int32).reshape(-1)
 
     @property
     def filter_words(self) -> int:
         """Words of the stream per filter."""
-        return 1 + self.w.window[0] * self.row_words + len(self.epilogue.per_filter)
+        rows = self.w.window[0] * self.row_words
+        return self._begin + rows + len(self.epilogue.per_filter)
+
+    @cached_property
+    def _begin(self) -> int:
+        """Words of a filter in front of its weights."""
+        return 1 if self.biases.any() else 0
 
     @cached_property
     def _shift(self) -> int:
@@ -191,7 +197,7 @@ class DepthwiseBuilder:
 
     def _rescale_word(self, i: int) -> Load:
         """Constant ``i`` of the filter's epilogue."""
-        return self._weight(1 + self.w.window[0] * self.row_words + i)
+        return self._weight(self._begin + self.w.window[0] * self.row_words + i)
 
     # Loads.
 
@@ -228,10 +234,10 @@ class DepthwiseBuilder:
         offsets = [start % 2 + x * w.strides[1] for x in range(width)]
         kh, _ = w.window
         accs = [Buffer(f"acc{first}_{x}", DType.INT32, (), "register") for x in range(width)]
-        bias = Var(f"bias{first}")
-        result: list[Stmt] = [Let(bias, self._weight(0))]
-        for acc in accs:
-            result += [Alloc(acc), Store(acc, (), bias)]
+        result: list[Stmt] = [Alloc(acc) for acc in accs]
+        if self._begin:
+            bias = Var(f"bias{first}")
+            result += [Let(bias, self._weight(0)), *(Store(acc, (), bias) for acc in accs)]
         for ky in range(kh):
             result += self._row(column, first, begin, ky, offsets, accs)
         words = [Var(f"constant{first}_{i}") for i in range(len(self.epilogue.per_filter))]
@@ -250,6 +256,7 @@ class DepthwiseBuilder:
     ) -> list[Stmt]:
         """All taps of one row of the window, pixel by pixel, so that each is loaded once."""
         tag = f"{first}_{ky}"
+        begun = set(accs) if self._begin or ky else set()
         taps = [
             (offset // 2 + word, name, weight, acc)
             for offset, acc in zip(offsets, accs, strict=True)
@@ -261,14 +268,16 @@ class DepthwiseBuilder:
             result.append(Let(var, self._pixels(column, ky, begin + 2 * pixel)))
             for place, name, weight, acc in taps:
                 if place == pixel:
-                    total = Call(name, (var, Var(f"w{tag}_{weight}"), Load(acc)), DType.INT32)
+                    before = Load(acc) if acc in begun else Imm(0)
+                    total = Call(name, (var, Var(f"w{tag}_{weight}"), before), DType.INT32)
                     result.append(Store(acc, (), total))
+                    begun.add(acc)
         return result
 
     def _weights_of(self, tag: str, ky: int, words: list[int]) -> list[Stmt]:
         """Words of two taps of row ``ky`` by name; two of int8 are one word of the stream."""
         result: list[Stmt] = []
-        first = 1 + ky * self.row_words
+        first = self._begin + ky * self.row_words
         loaded: dict[int, Var] = {}
         for j in words:
             own = Var(f"w{tag}_{j}")

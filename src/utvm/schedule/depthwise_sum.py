@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from utvm.ir.dtype import DType
 from utvm.ir.loop import Buffer, Expr, Function, Load, Stmt
 from utvm.ir.rewrite import Linear, from_linear
 from utvm.schedule.rescale_fit import fitted
+from utvm.schedule.unbiased import unbiased
 from utvm.schedule.weighted_sum import (
     PIXELS,
     Array,
@@ -163,14 +166,19 @@ class Prepared:
 
 
 def prepare(w: DepthwiseSum, constants: Mapping[str, Array], fits: bool) -> Prepared | None:
-    """The sum with its biases; ``fits``: weights may be int16, so that a rescale that bends may
-    become shorter. None where the biases are not known."""
+    """The sum with its biases; none if the rescale of shifted sums makes up for them. ``fits``:
+    weights may be int16, so that they are shifted in place of sums, and that a rescale that bends
+    may become shorter. None where the biases are not known."""
     biases = known_bias(w.bias, w.filters, constants)
     if biases is None:
         return None
     terms = [("c", w.multiplier)] + ([("m", 1)] if w.multiplier > 1 else [])
     index = from_linear(Linear(0, tuple(sorted(terms))))
     own = (w.weights, biases, w.source.dtype, w.acc, w.epilogue, constants, index)
+    bare = None if fits or not biases.any() else unbiased(*own)
+    if bare is not None:
+        known = {**constants, **bare.constants}
+        return Prepared(replace(w, epilogue=bare.epilogue), np.zeros_like(biases), known)
     fit = fitted(*own) if fits else None
     if fit is None:
         return Prepared(w, biases, constants)

@@ -99,11 +99,11 @@ class PanelBuilder(BlockBuilder):
 
     def _word(self, at: int, k: Expr | None = None) -> Load:
         b = self.block
-        fixed = b.filters * (1 + len(self.epilogue.per_filter))
+        fixed = self._biases + b.filters * len(self.epilogue.per_filter)
         index = BLOCK * (MORE * self._turn_words + (fixed + self._turn_words))
         if k is not None:
             index = index + k * self._turn_words
-        elif at >= b.filters:
+        elif at >= self._biases:
             index = index + (MORE * self._turn_words + self._turn_words)
         return Load(self._weights(), (index + at,))
 
@@ -118,7 +118,7 @@ class PanelBuilder(BlockBuilder):
         return [For(STEP, Imm(0), MORE + 1, turn)]
 
     def _after_sums(self) -> int:
-        return self.block.filters
+        return self._biases
 
     def _first_result(self) -> int:
         return 0

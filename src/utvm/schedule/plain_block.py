@@ -78,21 +78,21 @@ class PlainBuilder(BlockBuilder):
         return self._words_of(self.rows.segment)
 
     def _after_sums(self) -> int:
-        return self.block.filters + self.rows.rows * self._row_words
+        return self._biases + self.rows.rows * self._row_words
 
     @property
     def _block_words(self) -> int:
         return self._after_sums() + self.block.filters * len(self.epilogue.per_filter)
 
     def _stream(self, biases: Array, shift: int, turn: int) -> np.ndarray:
-        """Per block: biases, weights row by row, tap by tap, constants of the rescale."""
+        """Per block: biases, if any, weights row by row, tap by tap, constants of the rescale."""
         b, at = self.block, self.rows
         taps = self.w.weights.reshape(self.w.filters, at.rows, at.segment).astype(np.int64) << shift
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
             own = slice(begin, begin + b.filters)
-            parts.append(biases[own] << shift)
+            parts.append((biases[own] << shift)[: self._biases])
             lines = taps[own].transpose(1, 2, 0).reshape(at.rows, -1)
             lines = lines.astype(np.int16 if b.wide else np.int8)
             room = self._row_words * _WORD_BYTES // self._weight_bytes - lines.shape[1]
@@ -151,14 +151,14 @@ class PlainBuilder(BlockBuilder):
             # The register of the bias becomes the last pixel's sum.
             for p in reversed(range(b.pixels)) if first else range(b.pixels):
                 acc = self._acc(p, f)
-                total = Var(f"bias_{f}") if first else Load(acc)
+                total = self._bias(f) if first else Load(acc)
                 result.append(Store(acc, (), total + Var(f"x{p}_{own}") * weight))
         return result
 
     def _element(self, ahead: Expr, number: int) -> Expr:
         """Weight ``number`` behind word ``ahead`` of the weights, out of its word."""
         lanes = _WORD_BYTES // self._weight_bytes
-        index = self.block.filters + number // lanes
+        index = self._biases + number // lanes
         load = self._word(index)
         word: Expr = replace(load, indices=(load.indices[0] + ahead,))
         if number % lanes:

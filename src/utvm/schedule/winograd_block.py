@@ -171,9 +171,10 @@ class MultiplyBuilder:
         )
 
     def rescale(self) -> np.ndarray:
-        """Bias, scaled as sums are, and constants of the rescale [filters, words]."""
+        """Bias, if any, scaled as sums are, and constants of the rescale [filters, words]."""
         per_filter = self.epilogue.streamed(self.constants)
-        return np.stack([self.biases * self.tile.scale, *per_filter], axis=1).astype(np.int32)
+        scaled = [self.biases * self.tile.scale] if self._biased else []
+        return np.stack([*scaled, *per_filter], axis=1).astype(np.int32)
 
     def stream(self) -> np.ndarray:
         """Per block: weights product by product, then bias and rescale filter by filter."""
@@ -198,8 +199,18 @@ class MultiplyBuilder:
 
     @property
     def block_words(self) -> int:
-        rescale = 1 + len(self.epilogue.per_filter)
-        return self.filters * (len(self.tile.products) * self._steps + rescale)
+        products = len(self.tile.products) * self._steps
+        return self.filters * (products + self._rescale_words)
+
+    @property
+    def _biased(self) -> bool:
+        """Whether biases are added; a filter has some word behind its weights in any case."""
+        return bool(self.biases.any()) or not self.epilogue.per_filter
+
+    @property
+    def _rescale_words(self) -> int:
+        """Words of the stream per filter behind the weights."""
+        return self._biased + len(self.epilogue.per_filter)
 
     def _values(self) -> Buffer:
         return Buffer("v", I16, ((self.tiles + 1) * self._size,), "output")
@@ -303,7 +314,7 @@ class MultiplyBuilder:
                 number = Imm(run.positions.index((row, column)))
                 place = self._sum(run, number, _T * self.filters + _F + f)
                 m[row] = named(f"m{row}_{column}", Load(*place))
-            if column == EVERYWHERE:
+            if column == EVERYWHERE and self._biased:
                 m[EVERYWHERE] = named("biased", m[EVERYWHERE] + self._rescale_word(f, -1))
             for y, name in enumerate("sd"):
                 rows[y][column] = named(f"{name}{column}", _signed(m, y))
@@ -338,8 +349,9 @@ class MultiplyBuilder:
 
     def _rescale_word(self, f: int, i: int) -> Load:
         """Constant ``i`` of the epilogue of filter F + ``f``; -1 is its bias."""
-        per_filter = 1 + len(self.epilogue.per_filter)
-        first = len(self.tile.products) * self._steps * self.filters + f * per_filter + 1 + i
+        per_filter = self._rescale_words
+        before = len(self.tile.products) * self._steps * self.filters
+        first = before + f * per_filter + self._biased + i
         return Load(self._stream_buffer(), (_BLOCK * self.block_words + _F * per_filter + first,))
 
 

@@ -34,6 +34,7 @@ from utvm.ir.loop import (
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.conv_kernel import Scheduled, plain_schedule
 from utvm.schedule.fill import blank, copy, copy_pixels, fills_of
+from utvm.schedule.unbiased import sum_without_bias
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, read_weighted_sum
 from utvm.schedule.winograd_block import DEFAULT, MultiplyBuilder, WinogradSchedule, fits_words
 from utvm.schedule.winograd_tiles import (
@@ -58,6 +59,8 @@ def schedule_winograd(
     w = read_weighted_sum(function, constants)
     if w is None or not is_winograd(w):
         return None
+    # Sums are too large by the scale: a shift that takes it out is none.
+    w, constants = sum_without_bias(w, constants, free=tile_of(w).scale)
     w, biases = whole_channels(w), known_bias(w.bias, w.filters, constants)
     if biases is None or not fits_words(w, biases):
         return None

@@ -58,6 +58,8 @@ PATTERNS: dict[str, tuple[Pattern, str]] = {
     "mla": (lambda a, b, c: small(a) * small(b) + small(c), " mla "),
     "mls": (lambda a, b, c: small(c) - small(a) * small(b), " mls "),
     "mul": (lambda a, b, c: small(a) * small(b), " mul "),
+    "smuad of smlad": (lambda a, b, c: call("smlad", a >> 1, b >> 1, Imm(0)), " smuad "),
+    "smulbt of smlabt": (lambda a, b, c: call("smlabt", a, b, Imm(0)), " smulbt "),
     "times 8": (lambda a, b, c: small(a) * 8, " lsl "),
     "times 9": (lambda a, b, c: small(a) * 9, " mul "),
     "add shifted": (lambda a, b, c: small(a) + (b >> 7), ", asr #7"),

@@ -49,6 +49,16 @@ def _mulhi(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
     return high
 
 
+def _accumulating(op: str, product: str) -> Selection:
+    """The same of a multiplication that adds; of one that adds zero, the plain multiplication."""
+
+    def select(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
+        adds = args[2] != Imm(0)
+        return _plain(op if adds else product)(values, args if adds else args[:2], dest)
+
+    return select
+
+
 def _mulhi_rounding(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
     """(ab + 2^30) >> 31, saturated. SMMULR is (ab + 2^31) >> 32, the same with one factor doubled,
     which a literal below 2^30 can be."""
@@ -106,6 +116,8 @@ def _mulhi_long(values: Values, args: tuple[Expr, ...], dest: int | None) -> int
 
 CALLS: dict[str, Selection] = {
     **{name: _plain(name) for name in (*INSTRUCTIONS, "clz")},
+    **{f"smla{x}": _accumulating(f"smla{x}", f"smul{x}") for x in ("bb", "bt", "tb", "tt")},
+    **{f"smla{x}": _accumulating(f"smla{x}", f"smua{x}") for x in ("d", "dx")},
     "mulhi": _mulhi,
     "mulhi_long": _mulhi_long,
     "mulhi_rounding": _mulhi_rounding,
