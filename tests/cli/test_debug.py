@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from tests.cli.conftest import Utvm
+from tests.conftest import PATIENCE_SECONDS
 from tests.crt.programs import needs_qemu
 from utvm.device.elf import read_elf
 from utvm.device.qemu import find_qemu
@@ -28,7 +29,6 @@ from utvm.support.errors import DeviceError, UtvmError
 from utvm.target.board import list_boards, load_board
 
 BOARDS = [name for name in list_boards() if load_board(name).run == "qemu"]
-PATIENCE_SECONDS = 120
 FRAME = re.compile(r"^#(\d+) +(?:0x[0-9a-f]+ in )?(\w+) \(.* at \./([\w.]+:\d+)$", re.M)
 
 
@@ -260,11 +260,14 @@ def test_ctrl_c_goes_to_gdb(terminal: Terminal) -> None:
     for line in ("delete", "set {short}$pc = 0xe7fe"):  # b .
         terminal.write(f"{line}\n")
         terminal.wait_for("(gdb) ")
-    terminal.write("continue\n")
-    terminal.wait_for("Continuing.")
-    terminal.write("\x03")
-    terminal.wait_for("Program received signal SIGINT")
-    terminal.wait_for("(gdb) ")
+    for _ in range(20):  # what comes before the program runs again only ends the command
+        terminal.write("continue\n")
+        terminal.wait_for("Continuing.")
+        terminal.write("\x03")
+        terminal.wait_for("(gdb) ")
+        if "Program received signal SIGINT" in terminal.shown:
+            break
+    assert "Program received signal SIGINT" in terminal.shown
     terminal.write("quit\n")
     assert terminal.close() == 0
     assert of_folder(folder) == []
@@ -292,8 +295,7 @@ def parent_of(pid: int) -> str:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    for _ in range(1500):
-        if condition():
-            return
+    end = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
         time.sleep(0.02)
-    pytest.fail("waited in vain")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import COMMAND, Utvm
+from tests.conftest import PATIENCE_SECONDS
 from utvm.device.rpc_client import RpcSession
 from utvm.device.session import StreamClosedError
 from utvm.device.stream_tcp import connect_tcp
@@ -43,7 +44,7 @@ class Served:
     def stop(self) -> tuple[int, str, str]:
         """Ends it with Ctrl-C: exit code and what else it said."""
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=60)
+        out, err = self.process.communicate(timeout=PATIENCE_SECONDS)
         return self.process.returncode, out, err
 
 
@@ -75,10 +76,11 @@ def test_clients_come_one_after_the_other(
     assert ran.code == 0, ran.err
     report = json.loads(ran.out)
     assert (report["matches"], report["transport"]) == (True, f"tcp:{served.address}")
-    with RpcSession(connect_tcp("127.0.0.1", served.port)) as session:
+    stream = connect_tcp("127.0.0.1", served.port)
+    with RpcSession(stream, timeout_seconds=PATIENCE_SECONDS) as session:
         assert session.statistics().calls == 0, "a board that was started anew"
         with pytest.raises(StreamClosedError, match=r"hint: .* or it serves another client"):
-            RpcSession(connect_tcp("127.0.0.1", served.port))
+            RpcSession(connect_tcp("127.0.0.1", served.port), timeout_seconds=PATIENCE_SECONDS)
     code, out, err = served.stop()
     assert (code, out) == (0, "")
     assert err.count("has connected") == 5 and err.endswith("ended\n")

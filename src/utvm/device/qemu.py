@@ -39,6 +39,7 @@ _EXIT_FAULT = 70  # how the start-up code of a port ends the program after a fau
 _FAULT = re.compile(r"utvm: fault(?P<overflow>: stack overflow)?(?: at pc 0x(?P<pc>[0-9a-f]{8}))?")
 _CONSOLE_BYTES = 64 << 10  # the end is kept: errors come last
 _OUTPUT_BYTES = 1 << 30
+_LOOK_SECONDS = 0.5  # how soon an interrupt is noticed
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,10 @@ def _follow(process: Child, board: Board, timeout_seconds: float) -> str:
     try:
         while True:
             left = max(0.0, deadline - time.monotonic())
-            if not select.select([process.stdout], [], [], left)[0]:
+            # An interrupt just before a wait is only heard when that ends.
+            if not select.select([process.stdout], [], [], min(left, _LOOK_SECONDS))[0]:
+                if left > 0.0:
+                    continue
                 raise subprocess.TimeoutExpired(process.args, timeout_seconds)
             data = os.read(process.stdout.fileno(), 65536)
             if not data:

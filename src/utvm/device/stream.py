@@ -15,6 +15,7 @@ from typing import Protocol
 from utvm.device.session import DeviceTimeoutError, StreamClosedError
 
 READ_BYTES = 1 << 16
+_LOOK_SECONDS = 0.5  # how soon an interrupt is noticed
 
 
 class ByteStream(Protocol):
@@ -87,5 +88,10 @@ class FdStream:
             raise StreamClosedError("the stream is closed", where=self.name)
         poll = select.poll()
         poll.register(descriptor, event)
-        wait = max(0.0, deadline - time.monotonic())
-        return bool(poll.poll(wait * 1000))
+        while True:
+            wait = max(0.0, deadline - time.monotonic())
+            # An interrupt just before a wait is only heard when that ends.
+            if poll.poll(1000 * min(wait, _LOOK_SECONDS)):
+                return True
+            if wait == 0.0:
+                return False

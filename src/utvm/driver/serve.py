@@ -21,7 +21,7 @@ from utvm.support.text import printable
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 9090
-_LOOK_SECONDS = 0.2  # how soon one direction notices that the other has ended
+_LOOK_SECONDS = 0.2  # how soon an interrupt, or the end of the other direction, is noticed
 _WRITE_SECONDS = 30.0
 
 Notify = Callable[[str], None]
@@ -53,7 +53,7 @@ def serve(open_board: Callable[[], ByteStream], listener: socket.socket, notify:
     while True:
         board = open_board()
         try:
-            client, address = listener.accept()
+            client, address = _next_client(listener)
             name = printable(f"{address[0]}:{address[1]}")
             notify(f"{name} has connected")
             with client:
@@ -61,6 +61,13 @@ def serve(open_board: Callable[[], ByteStream], listener: socket.socket, notify:
             notify(f"{name} is gone{reason}")
         finally:
             board.close()
+
+
+def _next_client(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+    """Waits a little at a time: an interrupt just before a wait is only heard when that ends."""
+    while not select.select([listener], [], [], _LOOK_SECONDS)[0]:
+        pass
+    return listener.accept()
 
 
 def _relay(board: ByteStream, client: socket.socket, listener: socket.socket) -> str:

@@ -32,6 +32,7 @@ from utvm.target.board import Board
 from utvm.target.target import Target
 
 CALL_SECONDS = 600.0  # for one call; a whole network may be one
+_OPEN_SECONDS = 20.0  # for the first answer
 STANDALONE, SERVER, RAM, ELSEWHERE = "standalone", "server", "ram", "elsewhere"
 """The programs: reads its inputs itself; an RPC server; in RAM, for a debugger; on the device."""
 
@@ -200,7 +201,7 @@ def open_stream(transport: Transport, endpoint: Endpoint) -> ByteStream:
 
 def rpc_session(stream: ByteStream) -> RpcSession:
     """A session that gives a whole network the time to run; opening it must not take long."""
-    session = RpcSession(stream)
+    session = RpcSession(stream, timeout_seconds=_OPEN_SECONDS)
     session.timeout_seconds = CALL_SECONDS
     return session
 
