@@ -254,7 +254,9 @@ def store(
 
 
 def checked(value: Scalar, dtype: DType) -> Scalar:
-    """Loop IR never overflows: a schedule may rely on it."""
+    """Loop IR never overflows, but for uint32: a schedule may rely on it."""
+    if dtype is DType.UINT32:
+        return _convert(value, dtype)
     _check_range(value, dtype)
     return value
 

@@ -16,7 +16,7 @@ from tests.codegen.thumb.test_blocks import small_case
 from utvm.codegen.forecast_assembly import Choice, Loop, Straight, parse_line, read_assembly
 from utvm.codegen.forecast_price import Forecast, price_call
 from utvm.codegen.thumb import assemble
-from utvm.codegen.thumb.isa import ALU, BRANCH, EXTEND, LOAD, MULTIPLY, SATURATE, SIMPLE, STORE
+from utvm.codegen.thumb.ops import ALU, BRANCH, EXTEND, LOAD, MULTIPLY, SATURATE, SIMPLE, STORE
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
     Binary,

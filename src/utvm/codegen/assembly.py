@@ -29,7 +29,7 @@ _SYMBOL = "utvm_micro_function"
 def assemble_micros(module: Module, target: Target) -> Module:
     """The module with ``assembly`` for what the back end takes."""
     texts: dict[str, str] = {}
-    if target.has("thumb2"):
+    if target.has("thumb1") or target.has("thumb2"):
         for micro in module.micros:
             text = _assembled(replace(micro, name=_SYMBOL), target)
             if text != _REFUSED:

@@ -10,10 +10,10 @@ another shape gives None.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from utvm.codegen.thumb.isa import (
+from utvm.codegen.thumb.ops import (
     ALU,
     BRANCH,
     EXTEND,
@@ -73,7 +73,8 @@ class ShapeError(Exception):
     """The text is not what its loop IR leads one to expect."""
 
 
-_LINE = re.compile(r'^ *"  ([^"\\]*)\\n"')
+_LINE = re.compile(r'^ *"  ([^".\\][^"\\]*)\\n"')
+_SHORT_JUMP = re.compile(r'^ *"  b\w\w ([12])f\\n"')
 _LABEL = re.compile(r'^ *"(\.L\w+):\\n"\)?;? *(?:/\* for (\w+))?')
 _REGISTERS = {f"r{n}": n for n in range(16)} | {"sp": 13, "lr": 14, "pc": 15}
 _REGISTERS |= {f"s{n}": 16 + n for n in range(32)}
@@ -92,7 +93,7 @@ _MOVED = re.compile(r"mov(eq|ne|hs|lo|hi|ls|ge|lt|gt|le)")
 
 def read_assembly(text: str, body: tuple[Stmt, ...]) -> tuple[Node, ...] | None:
     """The tree of a micro function's text; None where text and loop IR do not match."""
-    reader = _Reader([entry for entry in map(_entry, text.split("\n")) if entry is not None])
+    reader = _Reader(list(_entries(text.split("\n"))))
     try:
         nodes = reader.body(body)
         return (*nodes, *reader.rest())
@@ -104,6 +105,27 @@ def read_assembly(text: str, body: tuple[Stmt, ...]) -> tuple[Node, ...] | None:
 class _Label:
     name: str
     var: str
+
+
+def _entries(lines: Sequence[str]) -> Iterator[Line | _Label]:
+    """The instructions and labels. Jumps over a few instructions are taken as a rule: over a branch
+    that reaches further, by those that leave a loop; else over what saturates."""
+    skipped, conditional = "", False
+    for text in lines:
+        jump = _SHORT_JUMP.match(text)
+        if jump:
+            yield Line(_part(OTHER))
+            skipped, conditional = ("1", False) if jump[1] == "1" else ("", True)
+            if skipped:
+                yield Line(_part(OTHER))
+        elif skipped:
+            skipped = "" if text.strip().startswith(f'"{skipped}:') else skipped
+        else:
+            entry = _entry(text)
+            if isinstance(entry, Line) and entry.target:
+                entry, conditional = replace(entry, cond=entry.cond or conditional), False
+            if entry is not None:
+                yield entry
 
 
 def _entry(text: str) -> Line | _Label | None:

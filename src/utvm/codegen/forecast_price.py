@@ -25,7 +25,7 @@ from utvm.codegen.forecast_assembly import (
     Straight,
 )
 from utvm.codegen.forecast_rounds import UNKNOWN, Values, governing, holds, mispredicted, rounds_of
-from utvm.codegen.thumb.isa import LOAD, MULTIPLY, STORE
+from utvm.codegen.thumb.ops import LOAD, MULTIPLY, STORE
 from utvm.codegen.thumb.pricing import Timeline, timeline
 from utvm.target.costs import Costs
 from utvm.target.pipeline import Pipeline

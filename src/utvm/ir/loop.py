@@ -2,9 +2,10 @@
 
 A ``Function`` computes one fused group of operators. Buffers are multi-dimensional and row-major;
 their ``scope`` says where they live. A body is a tuple of statements; a ``Let`` or ``Alloc`` is
-visible in the rest of its body. Integer expressions wrap nowhere: a schedule may assume that no
-int32 overflows, except in the intrinsics that say so. Schedules (``utvm.schedule``) are rewrites of
-this IR; ``utvm.codegen`` prints it as C. Everything is immutable and compares by value.
+visible in the rest of its body. uint32 is modulo 2^32; no other integer expression wraps: a
+schedule may assume that no int32 overflows, except in the intrinsics that say so. Schedules
+(``utvm.schedule``) are rewrites of this IR; ``utvm.codegen`` prints it as C. Everything is
+immutable and compares by value.
 """
 
 from __future__ import annotations

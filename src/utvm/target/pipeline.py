@@ -24,6 +24,7 @@ class Pipeline:
     next_load_cycles: int = 1
     address_cycles: int = 0
     branch_cycles: int = 1  # a taken branch
+    store_cycles: int = 1
     load_latency: int = 1
     multiplicand_load_latency: int = 1  # of a load that feeds a multiplier or a shifter
     narrow_load_latency: int = 1

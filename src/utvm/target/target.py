@@ -24,6 +24,7 @@ FEATURES = {
     "dsp": "the DSP extension: SMLAD, SXTB16, PKHBT, saturation",
     "fpu": "single-precision floating point in hardware",
     "mve": "the M-profile vector extension (Helium), integer part",
+    "thumb1": "the 16-bit Thumb instructions of Armv6-M, and no others",
 }
 
 CYCLE_MODELS = ("cortex-m0plus", "cortex-m4", "cortex-m7")

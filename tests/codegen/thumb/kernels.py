@@ -139,12 +139,14 @@ class RandomNest:
     """A micro function from a seed: loops, accumulators, loads of all widths, conditions.
 
     Every value is kept small enough by masks and clamps that no sum overflows. With ``strides``,
-    scalars are strides and offsets, too; a scalar is at most ``MOST_SCALAR``.
+    scalars are strides and offsets, too; a scalar is at most ``MOST_SCALAR``. Without ``packed``
+    words, every load is aligned and no instruction is one of the DSP extension.
     """
 
-    def __init__(self, seed: int, strides: bool = False) -> None:
+    def __init__(self, seed: int, strides: bool = False, packed: bool = True) -> None:
         self.random = np.random.default_rng(seed)
         self.strides = strides
+        self.packed = packed
         self.count = 0
         types = (DType.INT8, DType.UINT8, DType.INT16, DType.INT32)
         self.inputs = tuple(
@@ -275,7 +277,7 @@ class RandomNest:
             Binary("&", a, Imm(255)),
             Binary("^", tame[0], tame[1]),
             Select(Binary("<", a, b), tame[0], Imm(7)) if not _loads(tame[0]) else tame[0] + 1,
-            packed,
+            packed if self.packed else small,
             call("mulhi", tame[0] * 4096, word) if buffer.dtype is I32 else small,
             Binary("max", tame[0], tame[1]),
             clamp(a, 0, 255),

@@ -14,8 +14,8 @@ import pytest
 from tests.codegen.thumb.kernels import block
 from tests.codegen.thumb.programs import Case, check_cases, random_case
 from utvm.codegen.thumb import allocation_of
-from utvm.codegen.thumb.allocate import REGISTERS
 from utvm.codegen.thumb.flow import live_out
+from utvm.codegen.thumb.isa import THUMB2
 from utvm.codegen.thumb.machine import members
 from utvm.ir.dtype import DType
 from utvm.ir.loop import (
@@ -64,7 +64,7 @@ def test_no_two_live_values_share_a_register(count: int) -> None:
         for inst in reversed(block_.insts):
             held = [colors[r] for r in members(live | inst.writes)]
             assert len(set(held)) == len(held)
-            assert set(held) <= set(REGISTERS)
+            assert set(held) <= set(THUMB2.registers)
             live = live & ~inst.writes | inst.reads
     assert allocation.slots > 0 or count <= 11
 

@@ -21,8 +21,8 @@ STRIDED = {"cortex-m4": range(400, 412), "cortex-m7": range(412, 418)}
 """Seeds of nests whose strides are scalars: several pointers, or one that jumps."""
 
 
-def case_of(seed: int, strides: bool = False) -> Case:
-    function = RandomNest(seed, strides).function()
+def case_of(seed: int, strides: bool = False, packed: bool = True) -> Case:
+    function = RandomNest(seed, strides, packed).function()
     random = np.random.default_rng(seed)
     return random_case(
         function, seed, {v.name: int(random.integers(0, 5)) for v in function.scalars}

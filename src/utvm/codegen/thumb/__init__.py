@@ -11,7 +11,10 @@ from utvm.codegen.thumb.accesses import prepare
 from utvm.codegen.thumb.allocate import Allocation, allocate
 from utvm.codegen.thumb.coalesce import coalesce
 from utvm.codegen.thumb.emit import emit, prototype
+from utvm.codegen.thumb.emit_armv6m import emit_armv6m
 from utvm.codegen.thumb.flow import without_dead
+from utvm.codegen.thumb.isa import instruction_set
+from utvm.codegen.thumb.legalize import legalize
 from utvm.codegen.thumb.machine import NotSelectableError
 from utvm.codegen.thumb.select import select
 from utvm.codegen.thumb.walk import plan_walkers
@@ -23,7 +26,8 @@ __all__ = ["NotSelectableError", "allocation_of", "assemble", "prototype"]
 
 def assemble(function: Function, symbol: str, target: Target) -> str:
     """The C text that defines a micro function, named ``symbol``."""
-    return emit(function, symbol, allocation_of(function, target))
+    text = emit if instruction_set(target).legal else emit_armv6m
+    return text(function, symbol, allocation_of(function, target))
 
 
 def allocation_of(function: Function, target: Target) -> Allocation:
@@ -33,5 +37,8 @@ def allocation_of(function: Function, target: Target) -> Allocation:
     nest = prepare(function)
     if plan_walkers(nest) != plan_walkers(nest, jumps=True):
         programs.append(select(function, target, jumps=True))
-    found = [allocate(coalesce(without_dead(p)), target.pipeline) for p in programs]
+    isa = instruction_set(target)
+    live = [without_dead(p) for p in programs]
+    legal = live if isa.legal else [legalize(p) for p in live]
+    found = [allocate(coalesce(p), target.pipeline, isa) for p in legal]
     return min(found, key=lambda allocation: allocation.cycles)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from utvm.codegen.thumb.accesses import Access, Fetch, Nest
 from utvm.codegen.thumb.builder import Builder, Draft
-from utvm.codegen.thumb.isa import POST_LIMIT, is_modified_immediate, offset_fits
+from utvm.codegen.thumb.isa import POST_LIMIT, is_modified_immediate
 from utvm.codegen.thumb.machine import Inst, Memory
 from utvm.codegen.thumb.polynomial import ZERO, Polynomial, constant, symbol
 from utvm.codegen.thumb.walk import Walker, plan_walkers
@@ -102,7 +102,7 @@ class Addresses:
             return self._computed(access)
         way = access.form - pointer.form
         offset = way.constant
-        if not (way.is_constant and offset_fits(offset)):
+        if not (way.is_constant and self.builder.isa.fits(offset, access.size)):
             self._advance(pointer, access.form)
             offset = 0
         return (pointer.register,), self._memory(access, offset)
@@ -122,7 +122,7 @@ class Addresses:
             at = base if offset is None else self.builder.emit("add", None, base, offset)
             self.computed[key] = at
         register = self.computed[key]
-        if not offset_fits(rest):
+        if not self.builder.isa.fits(rest, access.size):
             register = self.builder.emit("add", None, register, self.builder.constant(rest))
             rest = 0
         return (register,), self._memory(access, rest)

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from utvm.codegen.thumb.body import Body
-from utvm.codegen.thumb.color import REGISTERS, color
+from utvm.codegen.thumb.color import color
 from utvm.codegen.thumb.crowds import Crowd, crowd_of, rest_of
 from utvm.codegen.thumb.flow import live_in, live_out
+from utvm.codegen.thumb.isa import THUMB2, InstructionSet
 from utvm.codegen.thumb.machine import Block, NotSelectableError, Program, mask, members
 from utvm.codegen.thumb.narrow import compact
 from utvm.codegen.thumb.schedule import Scheduled, schedule
-from utvm.codegen.thumb.spill import SpillCosts, Spiller, Spills
+from utvm.codegen.thumb.spill import Spiller, Spills
 from utvm.target.pipeline import Pipeline
 
 _COLD = 50  # a block with less than this part of the hottest one's work is scheduled quickly
@@ -38,16 +39,17 @@ class Allocation:
     cycles: int
 
 
-def allocate(program: Program, pipeline: Pipeline) -> Allocation:
+def allocate(program: Program, pipeline: Pipeline, isa: InstructionSet = THUMB2) -> Allocation:
     """The cheapest allocation found."""
-    return _Allocator(program, pipeline).run()
+    return _Allocator(program, pipeline, isa).run()
 
 
 class _Allocator:
-    def __init__(self, program: Program, pipeline: Pipeline) -> None:
+    def __init__(self, program: Program, pipeline: Pipeline, isa: InstructionSet) -> None:
         self.pipeline = pipeline
-        self.spiller = Spiller(program)
-        self.costs = SpillCosts(program, self.spiller.again)
+        self.isa = isa
+        self.spiller = Spiller(program, isa)
+        self.costs = self.spiller.costs
         self.remade = mask(tuple(self.spiller.again))
         self.bodies: dict[tuple[Block, int], Body] = {}
         self.known: dict[object, Scheduled] = {}
@@ -59,11 +61,14 @@ class _Allocator:
     def run(self) -> Allocation:
         """First, blocks keep the order of their text until all values have a place."""
         spills: dict[int, int] = {}
+        searched = self.isa.searched
         best: Allocation | None = None
         tries = 0
         thorough = False
         while True:
             result = self._attempt(spills, thorough)
+            if isinstance(result, Allocation) and not searched:
+                return result
             if isinstance(result, Allocation) and not thorough:
                 thorough = True
                 continue
@@ -129,14 +134,14 @@ class _Allocator:
             found = self._schedule(block, out, thorough and hot)
             cycles += found.cycles * block.weight
             blocks.append(replace(block, insts=found.insts))
-            if found.pressure + (out & ~block.mentions).bit_count() > len(REGISTERS):
-                crowd = crowd_of(found.insts, out, len(REGISTERS), self.remade)
+            if found.pressure + (out & ~block.mentions).bit_count() > len(self.isa.registers):
+                crowd = crowd_of(found.insts, out, len(self.isa.registers), self.remade)
                 if crowd is not None:
                     crowds.append((-block.weight, crowd))
         if crowds:
             return [crowd for _, crowd in sorted(crowds, key=lambda c: c[0])]
         program = replace(program, blocks=tuple(blocks))
-        colors = color(program, outs)
+        colors = color(program, outs, self.isa.registers)
         if isinstance(colors, list):
             return colors
         return Allocation(program, colors, slots, cycles)
@@ -145,7 +150,7 @@ class _Allocator:
         """Remembered, since most blocks stay as they are from one attempt to the next; with
         ``spare`` registers more than there are."""
         inside = out & block.mentions
-        limit = len(REGISTERS) + spare - (out & ~inside).bit_count()
+        limit = len(self.isa.registers) + spare - (out & ~inside).bit_count()
         key = (block, inside, limit if thorough else 0)
         if key not in self.known:
             if (block, inside) not in self.bodies:

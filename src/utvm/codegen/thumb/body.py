@@ -11,8 +11,9 @@ from collections.abc import Sequence
 
 from utvm.codegen.thumb.builder import CONSTANTS
 from utvm.codegen.thumb.flow import dependences, live_in, settle, with_post_index
-from utvm.codegen.thumb.isa import MULTIPLY, POST_LIMIT
-from utvm.codegen.thumb.machine import FLAGS, Block, Inst, members, real
+from utvm.codegen.thumb.isa import POST_LIMIT
+from utvm.codegen.thumb.machine import FLAGS, SP, Block, Inst, members, real
+from utvm.codegen.thumb.ops import MULTIPLY
 from utvm.codegen.thumb.pricing import is_load, parts_of
 
 FOREVER = 1 << 30  # how often a register is mentioned that is live behind the block
@@ -113,7 +114,7 @@ def _text(insts: Sequence[Inst], before: Sequence[int], out: int) -> list[int]:
         result.append(at)
 
     for at, inst in enumerate(insts):
-        serves = bool(inst.defs) and not inst.writes & shared
+        serves = bool(inst.defs) and not inst.writes & shared and min(inst.defs) >= SP
         if FLAGS in inst.defs and not flags_once:
             serves = False
         wanted = not serves or not needed >> at & 1

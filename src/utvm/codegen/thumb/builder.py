@@ -8,11 +8,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from utvm.codegen.thumb.isa import OPS, is_modified_immediate
+from utvm.codegen.thumb.isa import (
+    ARMV6M,
+    OPS,
+    InstructionSet,
+    instruction_set,
+    is_modified_immediate,
+)
 from utvm.codegen.thumb.machine import Block, Inst, Memory, NotSelectableError
 from utvm.target.target import Target
 
-CONSTANTS = ("movi", "mvni", "movw", "mov32")
+CONSTANTS = ("movi", "mvni", "movw", "mov32", "t.movi", "t.const")
+_LEGALIZED = ("smmul",)
+"""What Armv6-M does by other instructions, beside all of Thumb-2."""
 
 
 @dataclass
@@ -36,6 +44,10 @@ class Builder:
     known: dict[int, int] = field(default_factory=dict)
     preheader: tuple[Draft, int] | None = None
     registers: int = 0
+
+    @property
+    def isa(self) -> InstructionSet:
+        return instruction_set(self.target)
 
     @property
     def block(self) -> Draft:
@@ -65,7 +77,8 @@ class Builder:
         shift: tuple[str, int] | None = None,
     ) -> int:
         """An instruction with one result, in ``dest`` or in a new register."""
-        self.require(OPS[op].feature)
+        if not (self.isa is ARMV6M and op in _LEGALIZED):
+            self.require(OPS[op].feature)
         result = self.new() if dest is None else dest
         self.add(Inst(op, (result,), uses, imm, shift))
         return result
@@ -74,7 +87,7 @@ class Builder:
         self.block.insts.append(inst)
 
     def require(self, feature: str) -> None:
-        if not self.target.has(feature):
+        if not (self.target.has(feature) or (feature == "thumb2" and self.isa is ARMV6M)):
             raise NotSelectableError(f"{self.target.name} has no {feature}")
 
     def load(self, op: str, uses: tuple[int, ...], memory: Memory, dest: int | None) -> int:

@@ -39,9 +39,9 @@ def _plain(op: str) -> Selection:
 
 
 def _mulhi(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
-    """SMMUL, or the upper word of SMULL."""
+    """SMMUL, or the upper word of SMULL. Armv6-M has what it makes of SMMUL."""
     build = values.builder
-    if build.target.has("dsp"):
+    if build.target.has("dsp") or build.target.has("thumb1"):
         return _plain("smmul")(values, args, dest)
     a, b = (values.value(arg) for arg in args)
     high = build.new() if dest is None else dest

@@ -14,24 +14,23 @@ from types import MappingProxyType
 from utvm.codegen.thumb.crowds import ALWAYS, Crowd
 from utvm.codegen.thumb.machine import Program, members, real
 
-REGISTERS = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14)
-
 
 def color(
     program: Program,
     outs: Sequence[int],
+    registers: Sequence[int],
     wishes: Mapping[int, Sequence[int]] = MappingProxyType({}),
 ) -> dict[int, int] | list[Crowd]:
     """A real register for each virtual one, or who competes. Greedy in the order of the text,
     which is optimal for straight lines. ``wishes`` are real registers in order of preference."""
     found = _interference(program, outs)
     colors: dict[int, int] = {}
-    holders = dict.fromkeys(REGISTERS, 0)  # by real register: who lives in it,
-    closed = dict.fromkeys(REGISTERS, 0)  # and who lives at the same time
+    holders = dict.fromkeys(registers, 0)  # by real register: who lives in it,
+    closed = dict.fromkeys(registers, 0)  # and who lives at the same time
     crowds: list[Crowd] = []
     for register in sorted(found.order, key=lambda r: (r not in program.fixed, found.order[r])):
         bit, neighbours = 1 << register, found.neighbours[register]
-        order = wishes.get(register, REGISTERS)
+        order = wishes.get(register, registers)
         free = [c for c in order if not (holders[c] & neighbours or closed[c] & bit)]
         if register in program.fixed:
             free = [c for c in free if c == program.fixed[register]]
@@ -74,7 +73,7 @@ def _interference(program: Program, outs: Sequence[int]) -> _Interference:
         for inst in reversed(block.insts):
             writes = inst.writes
             others = live | writes
-            if inst.op == "mov":
+            if inst.op == "mov" and min(inst.uses[0], inst.defs[0]) >= 0:
                 source, copy = inst.uses[0], inst.defs[0]
                 others &= ~(1 << source)
                 found.partners.setdefault(source, []).append(copy)

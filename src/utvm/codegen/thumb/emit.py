@@ -7,13 +7,14 @@ counter. Each line is followed by the names of the values in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from utvm.codegen.c_layout import comment
 from utvm.codegen.thumb.allocate import Allocation
-from utvm.codegen.thumb.isa import NOTHING, OPS
-from utvm.codegen.thumb.machine import FLAGS, Block, Inst
+from utvm.codegen.thumb.isa import INVERSE, OPS
+from utvm.codegen.thumb.machine import FLAGS, SP, Block, Inst
 from utvm.codegen.thumb.narrow import takes_flags
+from utvm.codegen.thumb.ops import NOTHING
 from utvm.ir.loop import Buffer, Function
 
 _LINK = 14
@@ -26,10 +27,14 @@ def emit(function: Function, symbol: str, allocation: Allocation) -> str:
     """The text of the definition."""
     used = {allocation.colors[r] for b in allocation.program.blocks for i in b.insts for r in i.defs
             if r in allocation.colors}  # fmt: skip
-    writer = _Writer(symbol, allocation, used)
+    return definition(function, symbol, Writer(symbol, allocation, used).lines())
+
+
+def definition(function: Function, symbol: str, assembly: Iterable[tuple[str, str]]) -> str:
+    """The text of a function that is these lines of assembly with their comments."""
     lines = [*comment(function.comment), "/* clang-format off */", *_head(function, symbol)]
     lines.append("  __asm__(")
-    body = [_quoted(text, note) for text, note in writer.lines()]
+    body = [_quoted(text, note) for text, note in assembly]
     body[-1] += ");"
     return "\n".join([*lines, *body, "}", "/* clang-format on */"]) + "\n"
 
@@ -66,7 +71,9 @@ def _quoted(text: str, note: str) -> str:
     return f"{line:<{_COLUMN}} /* {note} */" if note else line
 
 
-class _Writer:
+class Writer:
+    """The lines of a program with their comments."""
+
     def __init__(self, symbol: str, allocation: Allocation, used: set[int]) -> None:
         self.symbol, self.allocation = symbol, allocation
         self.names = allocation.program.names
@@ -114,14 +121,14 @@ class _Writer:
         return f".L{self.symbol}_{label}"
 
     def _register(self, register: int) -> str:
-        if register < 0:
+        if register == SP:
             return "sp"
-        number = self.allocation.colors[register]
+        number = -register if register < 0 else self.allocation.colors[register]
         return "lr" if number == _LINK else f"r{number}"
 
     def _text(self, inst: Inst, short: bool) -> str:
         """The instruction; in a ``short`` form that sets the flags."""
-        defs = [self._register(d) for d in inst.defs if d >= 0]
+        defs = [self._register(d) for d in inst.defs if d != FLAGS]
         uses = [self._register(u) for u in inst.uses]
         shift = f", {inst.shift[0]} #{inst.shift[1]}" if inst.shift else ""
         word = inst.imm or 0
@@ -136,6 +143,8 @@ class _Writer:
             l=word & 0xFFFF,
             h=word >> 16,
             s=shift,
+            f=uses[3] if len(uses) > 3 else "",
+            v=INVERSE.get(inst.cond, ""),
             m=self._address(inst) if inst.memory is not None else "",
             k=inst.cond,
             t=self._label(inst.target),

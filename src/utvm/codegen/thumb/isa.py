@@ -1,35 +1,37 @@
-"""The Thumb-2 instructions that the back end knows, as a table.
+"""The Thumb-2 instructions that the back end knows, as a table, and its instruction sets.
 
 Per op: its kind for the timing model, what each used register is for, its text, and the feature of
-the target that it needs. Braces in the text: ``d``, ``e`` the results, ``a``, ``b``, ``c`` the
-used registers, ``i`` the immediate, ``l`` and ``h`` its halves, ``s`` the shift of the last
-operand, ``m`` the address, ``k`` the condition, ``t`` the target of a branch. What loop IR has a
-name for comes from ``utvm.ir.isa``; the rows here are the others. Source: Armv7-M Architecture
-Reference Manual (DDI 0403), A7.7.
+the target that it needs. Braces in the text: ``d``, ``e`` the results, ``a``, ``b``, ``c``, ``f``
+the used registers, ``i`` the immediate, ``l`` and ``h`` its halves, ``s`` the shift of the last
+operand, ``m`` the address, ``k`` the condition, ``v`` its inverse, ``t`` the target of a branch.
+What loop IR has a name for comes from ``utvm.ir.isa``, what only Armv6-M needs from ``armv6m.py``;
+the rows here are the others. Source: Armv7-M Architecture Reference Manual (DDI 0403), A7.7.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from utvm.codegen.thumb.machine import Inst
+from utvm.codegen.thumb import armv6m
+from utvm.codegen.thumb.machine import HIGH, Inst, NotSelectableError
+from utvm.codegen.thumb.ops import (
+    ALU,
+    BRANCH,
+    EXTEND,
+    LOAD,
+    MULTIPLY,
+    NARROW,
+    NOTHING,
+    SATURATE,
+    SIMPLE,
+    STORE,
+    Op,
+)
 from utvm.ir.isa.table import INSTRUCTIONS
-
-SIMPLE, ALU, EXTEND, SATURATE, MULTIPLY = "simple", "alu", "extend", "saturate", "multiply"
-LOAD, NARROW, STORE, BRANCH, LONG = "load", "narrow", "store", "branch", "long"
-NOTHING = "nothing"  # takes no time: the marks for parameters
+from utvm.target.target import Target
 
 _SOURCE, _ACC = "source", "accumulator"
-
-
-@dataclass(frozen=True)
-class Op:
-    """``roles`` of the used registers: source, shifted, accumulator, address, data, flags."""
-
-    kind: str
-    text: str
-    roles: tuple[str, ...] = ()
-    feature: str = "thumb2"
 
 
 def _two(name: str) -> Op:
@@ -87,6 +89,7 @@ _NAMED = {one.name: Op(one.kind, one.text, one.uses, one.feature) for one in INS
 OPS: dict[str, Op] = {
     **_NAMED,
     **_BY_NAME,
+    **armv6m.OPS,
     **{name: Op(kind, name + " {d}, {m}", ("address",) * 2) for name, kind in _LOADS.items()},
     **{n: Op(STORE, n + " {a}, {m}", ("data", *("address",) * 2)) for n in ("str", "strb", "strh")},
 }
@@ -102,9 +105,41 @@ OFFSET_LOW, OFFSET_HIGH = -255, 4095
 POST_LIMIT = 255
 
 
-def offset_fits(offset: int) -> bool:
+def offset_fits(offset: int, size: int = 4) -> bool:
     """Whether a single access takes this immediate offset."""
     return OFFSET_LOW <= offset <= OFFSET_HIGH
+
+
+@dataclass(frozen=True)
+class InstructionSet:
+    """``registers`` hold values; ``slots`` keep what these have no room for, one instruction away
+    (high registers as instructions name them). ``fits``: whether an access of a size takes an
+    immediate offset. ``legal``: whether selected instructions are those of the set. ``searched``:
+    whether the order of instructions matters beyond the registers that it needs."""
+
+    feature: str
+    registers: tuple[int, ...]
+    slots: tuple[int, ...]
+    fits: Callable[[int, int], bool]
+    legal: bool
+    searched: bool
+
+
+THUMB2 = InstructionSet(
+    "thumb2", (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14), (), offset_fits, True, True
+)
+ARMV6M = InstructionSet(
+    "thumb1", tuple(range(8)), tuple(HIGH[n] for n in (8, 9, 10, 11, 12, 14)),
+    armv6m.offset_fits, False, False,
+)  # fmt: skip
+
+
+def instruction_set(target: Target) -> InstructionSet:
+    """The instructions that a target has."""
+    for found in (THUMB2, ARMV6M):
+        if target.has(found.feature):
+            return found
+    raise NotSelectableError(f"{target.name} has no instruction set of this back end")
 
 
 def is_modified_immediate(value: int) -> bool:

@@ -2,9 +2,10 @@
 
 A ``Program`` is a list of basic blocks in the order of their text. A virtual register is a whole
 number and a variable, not a value: it may be written many times, which is what accumulators and
-walking pointers are. ``FLAGS`` and ``SP`` stand for themselves in operand lists and are never
-allocated. Only the last instruction of a block may branch. Sets of virtual registers are whole
-numbers, a bit for each (``mask``). Instructions and blocks are equal if they are the same.
+walking pointers are. ``FLAGS``, ``SP`` and the registers of ``HIGH`` stand for themselves in
+operand lists and are never allocated. Only the last instruction of a block may branch. Sets of
+virtual registers are whole numbers, a bit for each (``mask``). Instructions and blocks are equal if
+they are the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cached_property
 
 FLAGS = -1
 SP = -2
+HIGH = {number: -number for number in (8, 9, 10, 11, 12, 14)}
+"""Real registers as instructions name them where they hold what lies beside virtual ones."""
 
 
 class NotSelectableError(Exception):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 
 from utvm.codegen.thumb.color import color
 from utvm.codegen.thumb.flow import live_out
+from utvm.codegen.thumb.isa import THUMB2
 from utvm.codegen.thumb.machine import Inst, Program, members, real
 
 LOW = 8  # the registers below
@@ -90,7 +91,7 @@ def compact(program: Program, colors: Mapping[int, int]) -> Mapping[int, int]:
         register: low + high if short.get(register, 0) * _LONG >= length else high + low[::-1]
         for register, length in lengths.items()
     }
-    found = color(program, outs, wishes)
+    found = color(program, outs, THUMB2.registers, wishes)
     if isinstance(found, list) or _count(program, found) <= _count(program, colors):
         return colors
     return found

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from utvm.codegen.thumb.isa import (
+from utvm.codegen.thumb.isa import OPS, kind_of, roles_of
+from utvm.codegen.thumb.machine import Block, Inst
+from utvm.codegen.thumb.ops import (
     ALU,
     BRANCH,
     EXTEND,
@@ -20,14 +22,10 @@ from utvm.codegen.thumb.isa import (
     MULTIPLY,
     NARROW,
     NOTHING,
-    OPS,
     SATURATE,
     SIMPLE,
     STORE,
-    kind_of,
-    roles_of,
 )
-from utvm.codegen.thumb.machine import Block, Inst
 from utvm.target.pipeline import Pipeline
 
 _LOADS = (LOAD, NARROW)
@@ -116,6 +114,8 @@ def parts_of(inst: Inst) -> tuple[Part, ...]:
     nothing = Part(OTHER, (), None, (), (), (), (), ())
     if inst.op in ("movc", "movci"):
         return nothing, part
+    if OPS[inst.op].more:
+        return (nothing,) * OPS[inst.op].more + (part,)
     if inst.op == "mov32":
         second = Part(ALU, part.defs, None, (), part.defs, (), (), ())
         return Part(SIMPLE, part.defs, None, (), (), (), (), ()), second
@@ -163,7 +163,7 @@ class SingleIssue(Timeline):
         late = any(register in self.computed for register in part.address)
         wait = self.pipeline.address_cycles if late else 0
         if part.kind == STORE and not part.scaled:
-            return 1 + wait
+            return self.pipeline.store_cycles + wait
         overlaps = self.loaded and not any(register in self.loaded for register in part.address)
         cycles = self.pipeline.next_load_cycles if overlaps else self.pipeline.load_cycles
         return cycles + wait

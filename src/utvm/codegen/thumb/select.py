@@ -44,7 +44,7 @@ class _Selector:
     def __init__(self, nest: Nest, target: Target, jumps: bool) -> None:
         self.nest = nest
         self.builder = Builder(target)
-        self.builder.require("thumb2")
+        assert self.builder.isa.registers
         self.addresses = Addresses(nest, self.builder, self._named, jumps)
         self.values = Values(self.builder, self._variable, self.addresses.load)
         self.variables: dict[str, int] = {}

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from utvm.codegen.thumb.builder import CONSTANTS
 from utvm.codegen.thumb.flow import live_out
+from utvm.codegen.thumb.isa import InstructionSet
 from utvm.codegen.thumb.machine import SP, Block, Inst, Memory, Program, mask, members, real
 
 DEGREES = (1 << 30, 24, 0)
@@ -28,13 +29,18 @@ class _Mention:
     at: int
     reads: bool
     writes: bool
+    in_place: bool = False
+    """Whether the instruction takes it from a slot as well: a sum that grows, a comparison."""
 
 
 class SpillCosts:
     """What each register costs on the stack, by degree: the loads and stores that it adds, as often
     as they run. ``again``: the registers that can be made again."""
 
-    def __init__(self, program: Program, again: Mapping[int, Inst]) -> None:
+    def __init__(
+        self, program: Program, again: Mapping[int, Inst], slots: tuple[int, ...] = ()
+    ) -> None:
+        self._slots = slots
         self._mentions: dict[int, dict[int, list[_Mention]]] = {}
         self._weights = [block.weight for block in program.blocks]
         self._outs = live_out(program.blocks)
@@ -45,7 +51,8 @@ class SpillCosts:
                 self._made |= {d: 2 * block.weight for d in inst.defs if d in again}
                 for register in members(inst.reads | inst.writes):
                     writes = register in inst.defs and register not in again
-                    mention = _Mention(at, register in inst.uses, writes)
+                    place = self._slots and takes_slot(inst, register)
+                    mention = _Mention(at, register in inst.uses, writes, bool(place))
                     if inst.op != "params" and (mention.reads or mention.writes):
                         places = self._mentions.setdefault(register, {})
                         places.setdefault(number, []).append(mention)
@@ -61,6 +68,13 @@ class SpillCosts:
             total += self._weights[number] * _block_cost(mentions, distance, leaves)
         self._costs[register, distance] = total
         return total
+
+    def traffic(self, register: int) -> int:
+        """What the register costs on the stack where it is not taken from there in place."""
+        return sum(
+            self._weights[number] * (2 * len(mentions) + sum(m.in_place for m in mentions))
+            for number, mentions in self._mentions.get(register, {}).items()
+        )
 
     def next_degree(
         self, register: int, spills: Spills, gap: int = 1 << 31
@@ -81,6 +95,8 @@ class SpillCosts:
 
 
 def _block_cost(mentions: Sequence[_Mention], distance: int, leaves: bool) -> int:
+    if all(mention.in_place for mention in mentions):
+        return 1
     cost, here, dirty = 0, False, False
     for at, mention in enumerate(mentions):
         if mention.reads and not here:
@@ -100,9 +116,11 @@ class Spiller:
     register each new one stands for. A block that a choice leaves as it was stays the same block,
     so that what is known about it stays known."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, isa: InstructionSet) -> None:
         self.program = program
+        self.isa = isa
         self.again = remakable_registers(program)
+        self.costs = SpillCosts(program, self.again, isa.slots)
         self.origins: dict[int, int] = {}
         self._outs = live_out(program.blocks)
         self._last = max(d for block in program.blocks for inst in block.insts for d in inst.defs)
@@ -110,22 +128,29 @@ class Spiller:
 
     def rewritten(self, spills: Spills) -> tuple[Program, int]:
         """The program with registers kept on the stack, and the words that takes."""
-        slots = {r: at for at, r in enumerate(r for r in spills if r not in self.again)}
+        high = self.isa.slots
+        stored = [r for r in spills if r not in self.again]
+        if high:
+            stored.sort(key=lambda r: -self.costs.traffic(r))
+        slots = {r: at - len(high) for at, r in enumerate(stored)}
         spilled = mask(tuple(spills))
         fixed = dict(self.program.fixed)
         blocks: list[Block] = []
         for block, out in zip(self.program.blocks, self._outs, strict=True):
-            here = tuple((r, spills[r]) for r in members(spilled & self._within(block)))
+            here = tuple(
+                (r, spills[r], slots.get(r, 0)) for r in members(spilled & self._within(block))
+            )
             key = (block, here)
             if here and key not in self._known:
-                rewriter = _Rewriter(dict(spills), slots, self.again, self._new)
+                rewriter = _Rewriter(dict(spills), slots, self.again, self._new, high)
                 self._known[key] = rewriter.block(block, out)
             blocks.append(self._known[key] if here else block)
         for register in {r for r in fixed if spilled >> r & 1}:
             fixed[self._first(blocks[0], register)] = fixed.pop(register)
         names = dict(self.program.names)
         names |= {n: names[origin] for n, origin in self.origins.items() if origin in names}
-        return Program(tuple(blocks), fixed, names, self.program.shared), len(slots)
+        words = max(len(slots) - len(high), 0)
+        return Program(tuple(blocks), fixed, names, self.program.shared), words
 
     def _within(self, block: Block) -> int:
         """The registers that matter to a block: with those that it would make again."""
@@ -143,6 +168,13 @@ class Spiller:
         self._last += 1
         self.origins[self._last] = register
         return self._last
+
+
+def takes_slot(inst: Inst, register: int) -> bool:
+    """Whether an instruction takes a high register in place of this one."""
+    if inst.op in ("t.branch", "mov"):
+        return True
+    return inst.op in ("t.add", "t.addh") and inst.defs[0] == inst.uses[0]
 
 
 def remakable_registers(program: Program) -> dict[int, Inst]:
@@ -204,6 +236,7 @@ class _Rewriter:
     slots: Mapping[int, int]
     again: Mapping[int, Inst]
     new: Callable[[int], int]
+    high: tuple[int, ...] = ()
     here: dict[int, int] = field(default_factory=dict)
 
     def block(self, block: Block, out: int) -> Block:
@@ -221,6 +254,8 @@ class _Rewriter:
                 continue
             if any(d in self.again and d in self.spills for d in inst.defs):
                 continue
+            inst = self._in_place(inst)
+            concerned = (inst.reads | inst.writes) & spilled
             for use in members(inst.reads & spilled):
                 insts += self._loaded(use)
             for register in members(inst.writes & spilled):
@@ -233,7 +268,8 @@ class _Rewriter:
                 later = next((n for n in mentions[register] if n > at), None)
                 if later is None or later - at > self.spills[register]:
                     if register in dirty and (later is not None or out >> register & 1):
-                        insts.append(self._stored(register))
+                        # A branch writes nothing, and stays last.
+                        insts.insert(len(insts) - bool(inst.target), self._stored(register))
                         dirty.discard(register)
                     del self.here[register]
         return replace(block, insts=tuple(insts))
@@ -247,10 +283,30 @@ class _Rewriter:
             fresh = self._fresh(register)
             return [*before, replace(made.renamed(self.here), defs=(fresh,))]
         fresh = self._fresh(register)
+        if self.slots[register] < 0:
+            return [Inst("mov", (fresh,), (self._high(register),))]
         return [Inst("ldr", (fresh,), (SP,), memory=self._slot(register))]
 
     def _stored(self, register: int) -> Inst:
+        if self.slots[register] < 0:
+            return Inst("mov", (self._high(register),), (self.here[register],))
         return Inst("str", (), (self.here[register], SP), memory=self._slot(register))
+
+    def _high(self, register: int) -> int:
+        """The high register that is the slot of a spilled one."""
+        return self.high[self.slots[register] + len(self.high)]
+
+    def _in_place(self, inst: Inst) -> Inst:
+        """The instruction with the slots of spilled registers, where it takes these."""
+        to = {
+            r: self._high(r)
+            for r in members(inst.reads | inst.writes)
+            if self.slots.get(r, 0) < 0 and r not in self.here and takes_slot(inst, r)
+        }
+        if not to:
+            return inst
+        op = "t.addh" if inst.op == "t.add" else inst.op
+        return replace(inst.renamed(to), op=op)
 
     def _slot(self, register: int) -> Memory:
         at = 4 * self.slots[register]

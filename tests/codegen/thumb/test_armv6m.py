@@ -1,0 +1,85 @@
+"""The instructions of Armv6-M compute what the loop interpreter computes.
+
+As ``test_patterns.py`` and ``test_random.py``, on Cortex-M0+: extreme and random operands, clang
+and gcc, and a second emulator (QEMU's microbit) where it is installed. What this core has no short
+way to do is left to C.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.codegen.thumb.programs import Case, check_cases
+from tests.codegen.thumb.test_patterns import PATTERNS, ROWS, Pattern, call, function_of
+from tests.codegen.thumb.test_random import case_of
+from utvm.codegen.thumb import NotSelectableError, assemble
+from utvm.codegen.thumb.armv6m import constant_lines
+from utvm.ir.dtype import DType
+from utvm.ir.isa.table import INSTRUCTIONS
+from utvm.ir.loop import Binary, Cast, Imm
+from utvm.target.target import load_target
+
+TARGET = "cortex-m0plus"
+LONG = ("clz", "mulhi_long", "mulhi_rounding", "requantize_right", "shifted first", "rsb shifted")
+"""Patterns, by how they begin, that need instructions without a counterpart."""
+PLAIN = {n: p for n, (p, _) in PATTERNS.items() if n not in INSTRUCTIONS and not n.startswith(LONG)}
+MORE: dict[str, Pattern] = {
+    "clear": lambda a, b, c: Binary("&", a, Binary("^", b, Imm(-1))),
+    "add 300": lambda a, b, c: (a >> 8) + 300,
+    "sub 500": lambda a, b, c: (a >> 8) - 500,
+    "shift left": lambda a, b, c: Binary("<<", a >> 24, Binary("&", b, Imm(7))),
+    "shifted by itself": lambda a, b, c: Binary(">>", a, Binary("&", a, Imm(15))),
+    "minus itself": lambda a, b, c: (a >> 9) - (a >> 9) * (b >> 24),
+    "shift right": lambda a, b, c: Cast(
+        DType.INT32,
+        Binary(">>", Cast(DType.UINT32, a), Cast(DType.UINT32, Binary("&", b, Imm(31)))),
+    ),
+    "square": lambda a, b, c: (a >> 17) * (a >> 17),
+    "negative": lambda a, b, c: Imm(0) - (a >> 1),
+}
+
+
+@pytest.mark.parametrize("toolchain", ["zig", "gcc"])
+def test_patterns_compute_what_the_interpreter_does(toolchain: str, tmp_path: Path) -> None:
+    arrays = {name: ROWS[:, k].astype(np.int32) for k, name in enumerate("abc")}
+    arrays["out"] = np.zeros(len(ROWS), np.int32)
+    patterns = {**PLAIN, **MORE}
+    cases = [Case(function_of(pattern), arrays, {}) for pattern in patterns.values()]
+    check_cases(cases, tmp_path, TARGET, toolchain)
+
+
+def test_random_nests_are_exact(tmp_path: Path) -> None:
+    """All registers taken, spilled into high ones and onto the stack; long and short branches."""
+    nests = [(seed, strides) for seed in (0, 2, 8, 11) for strides in (False, True)]
+    check_cases([case_of(seed, strides, packed=False) for seed, strides in nests], tmp_path, TARGET)
+
+
+def test_constants_are_made_byte_by_byte() -> None:
+    random = np.random.default_rng(1)
+    words = [int(random.integers(0, 1 << bits)) for bits in range(1, 33) for _ in range(20)]
+    for word in (*words, *(-w & 0xFFFFFFFF for w in words)):
+        lines = constant_lines(word)
+        value = 0
+        for line in lines:
+            op, _, operands = line.partition(" ")
+            last = operands.rpartition("#")[2]
+            number = int(last) if last.isdigit() else 0
+            value = {
+                "movs": number,
+                "mvns": ~value,
+                "lsls": value << number,
+                "adds": value + number,
+                "rsbs": -value,
+            }[op] & 0xFFFFFFFF
+        assert value == word and len(lines) <= 8
+
+
+def test_what_has_no_counterpart_is_left_to_c() -> None:
+    m0 = load_target(TARGET)
+    with pytest.raises(NotSelectableError, match="cortex-m0plus has no dsp"):
+        assemble(function_of(PATTERNS["mulhi_rounding"][0]), "f", m0)
+    with pytest.raises(NotSelectableError, match="Armv6-M has no clz"):
+        assemble(function_of(lambda a, b, c: call("clz", a)), "f", m0)
