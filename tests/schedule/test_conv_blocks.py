@@ -93,8 +93,11 @@ def _words(b: GraphBuilder, data: np.random.Generator, count: int, most: int) ->
     return b.constant(data.integers(-most, most, (count,), dtype=np.int32))
 
 
-def expect_equal(module: Module, scheduled: Scheduled, seed: int) -> None:
-    """The scheduled kernel is well-formed and gives what the plain one gives."""
+def expect_equal(
+    module: Module, scheduled: Scheduled, seed: int, pixels: Array | None = None
+) -> None:
+    """The scheduled kernel is well-formed and gives what the plain one gives; for random inputs, or
+    for one of these ``pixels``."""
     function = module.functions[0]
     arrays: dict[str, Array] = {
         buffer.name: np.random.default_rng(seed)
@@ -102,6 +105,8 @@ def expect_equal(module: Module, scheduled: Scheduled, seed: int) -> None:
         .astype(buffer.dtype.numpy)
         for buffer in function.inputs
     }
+    if pixels is not None:
+        arrays[function.inputs[0].name] = pixels.reshape(function.inputs[0].shape)
     arrays |= module.constants | (scheduled.constants or {})
     micros = {micro.name: micro for micro in scheduled.micros}
     for micro in scheduled.micros:

@@ -38,6 +38,7 @@ from utvm.schedule.knobs import (
     configs_of,
     schedule_of,
 )
+from utvm.schedule.pair_options import pair_options
 from utvm.schedule.plain_options import plain_options, plain_split_options
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
@@ -84,6 +85,10 @@ def kernel_options(
         found = _packed_options(function, constants, target, wanted)
     elif target.has("thumb2"):
         found = _plain_options(function, constants, target, wanted)
+    elif target.has("thumb1"):
+        found = list(pair_options(function, constants))
+        loops = _loop_options(function, target) if found else ()
+        found += [replace(option, default=False) for option in loops]
     found = found or list(_loop_options(function, target))
     own = sum(constants[b.name].nbytes for b in function.constants if b.name in constants)
     return [replace(o, bytes=o.bytes + own - o.of_weights) for o in found]

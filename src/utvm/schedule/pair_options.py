@@ -1,0 +1,73 @@
+"""What a layer may become on cores that multiply words only: blocks of pixel pairs.
+
+In: an unscheduled kernel and the module's constants. Out: options with estimates of cycles, as for
+Cortex-M0+: products at the rate of the inner loop, words of pixels as they are made, results; none
+where the kernel is of another kind, where loops in C are expected to be as fast, or where its
+results are made by what the back end has no instructions for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from utvm.ir.loop import Call, Function
+from utvm.ir.rewrite import expressions
+from utvm.schedule.conv_kernel import Scheduled
+from utvm.schedule.knobs import Option, default_config
+from utvm.schedule.pair_kernel import PairKernel, PairSchedule
+from utvm.schedule.pair_layout import PairLayout, pair_layout
+from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
+
+CALLS = ("mulhi",)
+"""What Armv6-M's back end has of the intrinsics."""
+_LOOP_PRODUCT, _LOOP_RESULT = 9.5, 60.0
+"""Cycles of loops in C for a product and for a result."""
+_TAP, _PIXELS, _GROUP, _RESULT, _WORD, _CALL = 4.0, 1.0, 3.0, 55.0, 13.0, 120.0
+"""Cycles for two products, for loading the word of pixels that some filters share, for adding a
+group, for a result, for making a word, and for what is called once per row."""
+
+
+def pair_options(function: Function, constants: Mapping[str, Array]) -> Iterator[Option]:
+    """Blocks of pixel pairs, if they are worth it."""
+    w = read_weighted_sum(function, constants)
+    if w is None or "c" not in w.variables or "x" not in w.variables or not _has_calls(w):
+        return
+    layout = pair_layout(w)
+    schedule = PairSchedule()
+    if layout is None:
+        return
+    cycles = pair_cycles(w, layout, schedule)
+    if cycles < _loop_cycles(w):
+        build = partial(schedule_pairs, w, constants, schedule)
+        weights = int(w.weights.size)
+        config = default_config("pairs", schedule)
+        yield Option(cycles, weights, build, config, of_weights=weights)
+
+
+def schedule_pairs(
+    w: WeightedSum, constants: Mapping[str, Array], schedule: PairSchedule
+) -> Scheduled | None:
+    """The kernel, or None."""
+    return PairKernel(w, constants, schedule).build()
+
+
+def _has_calls(w: WeightedSum) -> bool:
+    return all(e.name in CALLS for e in expressions(w.epilogue) if isinstance(e, Call))
+
+
+def pair_cycles(w: WeightedSum, layout: PairLayout, schedule: PairSchedule) -> float:
+    """An estimate of a run."""
+    pairs = -(-w.columns // 2)
+    taps = int(w.weights.size) // w.filters
+    shared = _PIXELS * 2 / min(schedule.filters, w.filters)
+    products = taps * (_TAP + shared) + taps / layout.group * (_GROUP + shared)
+    results = pairs * w.filters * (products + 2 * _RESULT)
+    row = results + layout.words(pairs) * _WORD + _CALL * (2 + layout.rows)
+    return w.image[0] * w.rows * row
+
+
+def _loop_cycles(w: WeightedSum) -> float:
+    taps = int(w.weights.size) // w.filters
+    results = w.image[0] * w.rows * w.columns * w.filters
+    return results * (taps * _LOOP_PRODUCT + _LOOP_RESULT)
