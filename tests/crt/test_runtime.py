@@ -24,7 +24,7 @@ from utvm.device.crt import CRT, GRAPH_EXECUTOR, crt_include_dir
 SOURCES = [CRT / "src" / f"{name}.c" for name in GRAPH_EXECUTOR]
 WARNINGS = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Wpedantic", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g", "-O1"]
-FLASH_BYTES = 6 * 1024
+FLASH_BYTES = {"-Os": 6 * 1024, "-O2": 6 * 1024 + 128, "-O3": 6 * 1024 + 128}
 ROOM = 4096
 MUTATIONS = 20_000
 
@@ -236,18 +236,19 @@ def test_nothing_is_needed_but_memory_functions(tmp_path: Path, optimize: str) -
     assert needed <= {"memcmp", "memcpy", "memmove", "memset"}
 
 
-def test_size_stays_within_its_budget(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("optimize", "budget"), FLASH_BYTES.items())
+def test_size_stays_within_its_budget(tmp_path: Path, optimize: str, budget: int) -> None:
     """All of the graph executor; only the names of status codes, which are for logs, stay apart."""
     stems = [name for name in GRAPH_EXECUTOR if name != "status"]
     sizes = subprocess.run(
-        ["arm-none-eabi-size", "-t", *arm_objects(tmp_path, "-Os", stems)],
+        ["arm-none-eabi-size", "-t", *arm_objects(tmp_path, optimize, stems)],
         capture_output=True,
         text=True,
         check=True,
     )
     text, data, bss = map(int, sizes.stdout.splitlines()[-1].split()[:3])
     assert (data, bss) == (0, 0)
-    assert 0 < text <= FLASH_BYTES
+    assert 0 < text <= budget
 
 
 def test_every_status_has_its_name() -> None:

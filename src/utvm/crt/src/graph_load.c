@@ -9,6 +9,9 @@
 #include "registry.h"
 #include "tensor.h"
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define GRAPH_MAX_COUNT 0xFFFFu
 #define GRAPH_MAX_EXTENTS 0xFFFFFu
@@ -554,3 +557,5 @@ int32_t TVMGraphRuntime_Create(TVMRuntime *runtime, const char *json, size_t jso
   *graph = load.graph;
   return TVM_OK;
 }
+
+UTVM_SMALL_END

@@ -4,6 +4,9 @@
 #include "registry.h"
 #include "tensor.h"
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 DLTensor *graph_find_input(const TVMGraphRuntime *graph, const char *name, size_t name_bytes) {
   uint32_t i;
@@ -125,3 +128,5 @@ int32_t TVMGraphRuntime_Release(TVMGraphRuntime *graph) {
   status = TVMRuntime_Free(runtime, graph->pool);
   return status != TVM_OK ? status : TVMRuntime_Free(runtime, graph);
 }
+
+UTVM_SMALL_END

@@ -3,6 +3,9 @@
 
 #include "utvm/mem.h"
 #include "utvm/runtime.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 /* What is left of a text that is not checked yet. */
 typedef struct {
@@ -330,3 +333,5 @@ int json_next_number(JsonItems *items, uint32_t maximum, uint32_t *number) {
   JsonValue value;
   return json_next(items, &value) && json_number(value, maximum, number);
 }
+
+UTVM_SMALL_END

@@ -3,6 +3,9 @@
  * A block has a head of 8 bytes and lies directly behind the one before. Behind the last block in
  * use there is none, so the memory between blocks_bytes and the workspaces is free. */
 #include "memory.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 typedef struct {
   uint32_t bytes; /* behind the head, a multiple of 8 */
@@ -159,3 +162,5 @@ int32_t TVMBackendFreeWorkspace(TVMRuntime *runtime, void *workspace, size_t byt
   runtime->workspace_used -= memory_aligned(bytes);
   return TVM_OK;
 }
+
+UTVM_SMALL_END

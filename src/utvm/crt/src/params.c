@@ -4,6 +4,9 @@
 #include "graph.h"
 #include "tensor.h"
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define PARAMS_LIST_MAGIC_LOW 0x05049CB7u
 #define PARAMS_LIST_MAGIC_HIGH 0xF7E58D4Fu
@@ -127,3 +130,5 @@ int32_t TVMGraphRuntime_LoadParams(TVMGraphRuntime *graph, const void *params,
   }
   return status == TVM_OK && tensors.left != 0 ? TVM_ERROR_PARAMS : status;
 }
+
+UTVM_SMALL_END

@@ -2,6 +2,9 @@
 #include "registry.h"
 
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 size_t registry_name_bytes(const char *name) {
   size_t bytes = 0;
@@ -47,3 +50,5 @@ void registry_log_function(const TVMRuntime *runtime, int32_t status, TVMBackend
   }
   registry_log(runtime, status, name, registry_name_bytes(name));
 }
+
+UTVM_SMALL_END

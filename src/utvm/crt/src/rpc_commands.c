@@ -7,6 +7,9 @@
 #include "rpc_bytes.h"
 #include "tensor.h"
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define RPC_FUNCTION_STATISTICS_BYTES 20u
 
@@ -472,3 +475,5 @@ int32_t rpc_command_run(TVMRpcServer *server, uint32_t number, RpcCommand *comma
   }
   return handlers[number - 1](server, command);
 }
+
+UTVM_SMALL_END

@@ -3,8 +3,11 @@
  * The receiver keeps one frame, in the caller's buffer. Whatever arrives, it is in step again with
  * the next delimiter. */
 #include "utvm/rpc.h"
+#include "utvm/small.h"
 
 #include "rpc_bytes.h"
+
+UTVM_SMALL_BEGIN
 
 #define RPC_DELIMITER 0x7Eu
 #define RPC_ESCAPE 0x7Du
@@ -141,3 +144,5 @@ int32_t TVMRpcFrame_Write(const TVMRpcPort *port, const TVMRpcHeader *header,
   rpc_writer_flush(&writer);
   return writer.status;
 }
+
+UTVM_SMALL_END

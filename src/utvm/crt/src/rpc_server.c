@@ -8,6 +8,9 @@
 #include "rpc_bytes.h"
 #include "rpc_commands.h"
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define RPC_PAYLOAD_OFFSET 12u
 #define RPC_COMMAND_HEAD 4u
@@ -203,3 +206,5 @@ int32_t TVMRpcServer_Run(TVMRpcServer *server) {
     }
   }
 }
+
+UTVM_SMALL_END

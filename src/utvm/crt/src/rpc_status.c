@@ -1,5 +1,8 @@
 /* The names of the server's status codes, for logs. */
 #include "utvm/rpc.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 const char *TVMRpcStatusName(int32_t status) {
   static const char *const names[] = {
@@ -11,3 +14,5 @@ const char *TVMRpcStatusName(int32_t status) {
   const int32_t place = TVM_ERROR_RPC_COMMAND - status;
   return status <= TVM_ERROR_RPC_COMMAND && place < count ? names[place] : TVMStatusName(status);
 }
+
+UTVM_SMALL_END

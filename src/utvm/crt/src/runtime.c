@@ -1,8 +1,11 @@
 /* Setting up a runtime, and checking what operators are called with. */
 #include "utvm/runtime.h"
+#include "utvm/small.h"
 
 #include "memory.h"
 #include "tensor.h"
+
+UTVM_SMALL_BEGIN
 
 #define RUNTIME_MEMORY_LIMIT ((size_t)1 << 31)
 
@@ -39,3 +42,5 @@ int32_t TVMBackendCheckTensors(const TVMValue *args, const int *type_codes, int 
   }
   return TVM_OK;
 }
+
+UTVM_SMALL_END

@@ -1,5 +1,8 @@
 /* The names of the status codes, for logs. */
 #include "utvm/runtime.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 const char *TVMStatusName(int32_t status) {
   static const char *const names[] = {
@@ -23,3 +26,5 @@ const char *TVMStatusName(int32_t status) {
   const int32_t count = (int32_t)(sizeof names / sizeof names[0]);
   return status <= 0 && status > -count ? names[-status] : "an unknown status";
 }
+
+UTVM_SMALL_END

@@ -6,6 +6,9 @@
 #include "utvm/task.h"
 
 #include "utvm/mem.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 /* Addresses that the linker script defines; only their addresses have a meaning. */
 extern uint32_t __utvm_stack_low[];
@@ -129,3 +132,5 @@ void utvm_task_main(void) {
   }
   control->running = UTVM_TASK_NONE;
 }
+
+UTVM_SMALL_END

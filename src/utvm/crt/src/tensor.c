@@ -1,5 +1,8 @@
 /* Sizes and comparisons of tensors: see tensor.h. */
 #include "tensor.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define TENSOR_LIMIT ((uint32_t)1 << 31)
 
@@ -38,3 +41,5 @@ int tensor_matches(const DLTensor *a, const DLTensor *b) {
 uint8_t *tensor_data(const DLTensor *tensor) {
   return (uint8_t *)tensor->data + (size_t)tensor->byte_offset;
 }
+
+UTVM_SMALL_END

@@ -5,8 +5,11 @@
  * AArch32 and AArch64" (Arm, github.com/ARM-software/abi-aa). Without a debugger the breakpoint
  * instruction faults, so this port is for development only. */
 #include "utvm/platform.h"
+#include "utvm/small.h"
 
 #include <stdint.h>
+
+UTVM_SMALL_BEGIN
 
 #define SEMIHOSTING_SYS_OPEN 0x01u
 #define SEMIHOSTING_SYS_WRITE0 0x04u
@@ -83,3 +86,5 @@ void utvm_platform_exit(int status) {
   for (;;) {
   }
 }
+
+UTVM_SMALL_END

@@ -8,6 +8,9 @@
 
 #include "utvm/mem.h"
 #include "utvm/platform.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 /* Addresses that the linker script defines; only their addresses have a meaning. */
 extern uint32_t __utvm_stack_top[];
@@ -110,3 +113,5 @@ __attribute__((section(".vectors"), used)) const startup_table utvm_vectors = {
      startup_fault},
     startup_tick,
 };
+
+UTVM_SMALL_END

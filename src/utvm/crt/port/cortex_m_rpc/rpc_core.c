@@ -4,6 +4,9 @@
  * 100 times a second, which extends either counter over its wraps and drives the watchdog. Where no
  * exception comes of it (our emulator) there is no watchdog. Armv6-M to Armv8-M Mainline. */
 #include "../rpc/rpc_core.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define CORE_REGISTER(address) (*(volatile uint32_t *)(address))
 #define CORE_DWT_CTRL CORE_REGISTER(0xE0001000u)
@@ -209,3 +212,5 @@ __attribute__((used)) void startup_report(const uint32_t *frame) {
 #endif
   rpc_port_die(reason, registers);
 }
+
+UTVM_SMALL_END

@@ -5,7 +5,10 @@
  * then the host's deadline has to notice faults), the FPU, the stack limit where there is one, and a
  * counter: the debug unit's (DWT) if it counts, else SysTick, whose exception extends it over its wraps.
  * Interrupts of the chip are masked: those that a former program enabled have no handlers here. */
+#include "utvm/small.h"
 #include "utvm/task.h"
+
+UTVM_SMALL_BEGIN
 
 #define TASK_REGISTER(address) (*(volatile uint32_t *)(address))
 #define TASK_DWT_CTRL TASK_REGISTER(0xE0001000u)
@@ -196,3 +199,5 @@ __attribute__((section(".vectors"), used)) const task_table utvm_task_vectors = 
     {utvm_task_entry, task_fault, task_fault, task_fault, task_fault, task_fault, task_fault,
      task_fault, task_fault, task_fault, task_fault, task_fault, task_fault, task_fault, task_tick},
 };
+
+UTVM_SMALL_END

@@ -5,8 +5,11 @@
  * operations and blocks from Arm's specification and defines the call: an ebreak between two shifts
  * that do nothing. Without a debugger it traps, so this port is for development only. */
 #include "utvm/platform.h"
+#include "utvm/small.h"
 
 #include <stdint.h>
+
+UTVM_SMALL_BEGIN
 
 #define SEMIHOSTING_SYS_OPEN 0x01u
 #define SEMIHOSTING_SYS_WRITE0 0x04u
@@ -95,3 +98,5 @@ void utvm_platform_exit(int status) {
   for (;;) {
   }
 }
+
+UTVM_SMALL_END

@@ -8,6 +8,9 @@
 
 #include "utvm/mem.h"
 #include "utvm/platform.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 /* Addresses that the linker script defines; only their addresses have a meaning. */
 extern uint32_t __utvm_flash_start[];
@@ -99,3 +102,5 @@ __attribute__((used, weak)) void startup_report(const uint32_t *stack) {
   utvm_platform_log("\n");
   utvm_platform_exit(STARTUP_EXIT_FAULT);
 }
+
+UTVM_SMALL_END

@@ -3,6 +3,9 @@
  * Counter and watchdog are mtime and mtimecmp (RISC-V Privileged Architecture, 3.2.1) of a CLINT: the
  * counter counts time, as mcycle's speed is not known. The clock of mtime is the board's clock. */
 #include "../rpc/rpc_core.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define CORE_TIMER(offset) (*(volatile uint32_t *)((uintptr_t)__utvm_machine_timer + (offset)))
 #define CORE_COMPARE_LOW CORE_TIMER(0x4000u)
@@ -79,3 +82,5 @@ __attribute__((used)) void startup_report(const uint32_t *stack) {
   }
   rpc_port_die(reason, registers);
 }
+
+UTVM_SMALL_END

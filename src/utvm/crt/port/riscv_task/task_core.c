@@ -3,7 +3,10 @@
  * The stack lies at the bottom of RAM. Physical memory protection makes 64 KiB below it unusable even
  * for machine mode, until the next reset, so that an overflow traps. The counter is mtime where the
  * board's data says where that is, since its speed is known, else mcycle. */
+#include "utvm/small.h"
 #include "utvm/task.h"
+
+UTVM_SMALL_BEGIN
 
 extern uint32_t __utvm_stack_low[];
 extern uint32_t __utvm_stack_top[];
@@ -80,3 +83,5 @@ __attribute__((used)) void task_report(const uint32_t *stack) {
   }
   utvm_task_die(reason, registers);
 }
+
+UTVM_SMALL_END

@@ -10,6 +10,9 @@
 #include "rpc_core.h"
 #include "utvm/mem.h"
 #include "utvm/platform.h"
+#include "utvm/small.h"
+
+UTVM_SMALL_BEGIN
 
 #define PORT_MAGIC 0x6C617374u
 #define PORT_NO_FUNCTION 0xFFFFFFFFu
@@ -132,3 +135,5 @@ void utvm_platform_exit(int status) {
   registers[0] = (uint32_t)status;
   rpc_port_die(TVM_RPC_FAULT_EXIT, registers);
 }
+
+UTVM_SMALL_END
