@@ -1,7 +1,7 @@
 """Register blocks without packed words compute what their plain loops compute.
 
 Random convolutions (bytes with and without a sign and int16, strides, dilation, padding, groups,
-depths that are no whole words), dense layers and Winograd's algorithm are executed statement by
+depths that are no whole words), depthwise layers and Winograd's algorithm are executed statement by
 statement; and no micro function names an instruction of the DSP extension.
 """
 
@@ -12,6 +12,7 @@ import random
 import pytest
 
 from tests.schedule.test_conv_blocks import expect_equal
+from tests.schedule.test_depthwise_across import layer as depthwise
 from tests.schedule.test_raw_blocks import layer
 from utvm.ir.dtype import DType
 from utvm.ir.isa.table import INSTRUCTIONS
@@ -19,6 +20,9 @@ from utvm.ir.loop import Call
 from utvm.ir.rewrite import expressions
 from utvm.schedule.conv_kernel import ConvSchedule, Scheduled
 from utvm.schedule.conv_schedule import schedule_conv
+from utvm.schedule.depthwise_across_kernel import schedule_across
+from utvm.schedule.depthwise_plain import elements_of_block
+from utvm.schedule.depthwise_strips import AcrossSchedule
 from utvm.schedule.module import schedule_module
 from utvm.schedule.options import kernel_options
 from utvm.schedule.split_kernel import schedule_split
@@ -85,3 +89,21 @@ def test_a_core_without_dsp_has_blocks_and_loops_to_choose_from() -> None:
     assert all(dict(o.config).get("plain") == 1 for o in options if "pixels" in dict(o.config))
     assert schedule_module(module, M3).micros
     assert not schedule_module(module, load_target("cortex-m0plus")).micros
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_depthwise_layers_keep_the_meaning(seed: int) -> None:
+    rng = random.Random(seed)
+    module = depthwise(rng, residual=seed % 4 == 0)
+    schedule = AcrossSchedule(rng.randint(1, 6), 1, rng.choice([256, 4096]), seed % 3 == 0, True)
+    made = schedule_across(module.functions[0], module.constants, schedule)
+    if made is not None:
+        expect_plain(made)
+        expect_equal(module, made, seed)
+    else:
+        assert seed % 4 == 0, "only results that other tensors take part in may have no form"
+
+
+def test_elements_of_a_line_are_loaded_once_where_its_weights_wait() -> None:
+    assert [offset for offset, _ in elements_of_block([0, 1, 2], 3, 2, 3)] == [0, 1, 2, 3, 4, 5, 6]
+    assert len(elements_of_block(list(range(7)), 3, 2, 7)) == 21

@@ -32,8 +32,9 @@ from utvm.ir.loop import (
 )
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.combine import combined
-from utvm.schedule.conv_kernel import Scheduled, plain_schedule
+from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.depthwise_across import GROUP, AcrossBuilder
+from utvm.schedule.depthwise_plain import PlainAcrossBuilder
 from utvm.schedule.depthwise_strips import AcrossSchedule, Strips, parts_of
 from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared, prepare, read_depthwise
 from utvm.schedule.fill import blank, fills_of
@@ -64,7 +65,8 @@ def schedule_across(
 def _scheduled(ready: Prepared, schedule: AcrossSchedule) -> Scheduled | None:
     w = ready.w
     strips = Strips(w, schedule)
-    builder = AcrossBuilder(ready, strips.places, schedule.pixels, schedule.lanes, schedule.plain)
+    make = PlainAcrossBuilder if schedule.plain else AcrossBuilder
+    builder = make(ready, strips.places, schedule.pixels, schedule.lanes, schedule.plain)
     groups = [*range(0, w.image[3] - GROUP + 1, GROUP)]
     if w.image[3] % GROUP:
         groups.append(w.image[3] - GROUP)
@@ -74,8 +76,7 @@ def _scheduled(ready: Prepared, schedule: AcrossSchedule) -> Scheduled | None:
     micro, stream = built
     buffer = Buffer(f"{w.function.name}_stream", DType.INT32, stream.shape, "const")
     kernel = _Kernel(w, strips, builder, micro, buffer)
-    made = Scheduled(kernel.function(), kernel.micros(), {buffer.name: stream})
-    return plain_schedule(made) if schedule.plain else made
+    return Scheduled(kernel.function(), kernel.micros(), {buffer.name: stream})
 
 
 def has_groups(w: DepthwiseSum) -> bool:

@@ -13,6 +13,7 @@ import math
 from utvm.schedule.depthwise_across import GROUP
 from utvm.schedule.depthwise_block import DepthwiseBuilder
 from utvm.schedule.depthwise_kernel import DepthwiseSchedule, column_phases, planes_of
+from utvm.schedule.depthwise_plain import elements_of_block
 from utvm.schedule.depthwise_strips import (
     CONSTANTS,
     LOAD,
@@ -30,6 +31,8 @@ _RESULT = 6
 _COMPARED, _ALONE, _PACKED, _PARKED = 2.0, 1.0, 0.5, 2.5
 """More for bounds inside of the type: by comparing, by saturating each result, four at once, and
 four of which two wait for the others."""
+_PLAIN_LOAD, _PLAIN_RESULT = 1.25, 5.5
+"""A load among others, and a result, where blocks are of one channel."""
 _SPILL = 1.08
 """What blocks across channels take beyond their instructions, for want of registers."""
 
@@ -82,3 +85,34 @@ def across_cycles(w: DepthwiseSum, schedule: AcrossSchedule, bounded: bool = Fal
             line = strips.inside[1] * (4.5 if wide else 2.5)
             total += times * (strips.lines(strips.rows) * (line + 30) + _CALL)
     return w.image[0] * -(-w.image[3] // GROUP) * total
+
+
+def plain_cycles(w: DepthwiseSum, schedule: AcrossSchedule) -> float:
+    """Without packed words: a block is some pixels of one channel."""
+    total = 0.0
+    for part in parts_of(w, schedule.split):
+        strips = Strips(part, schedule)
+        vertical = strips.places.vertical
+        axis = 0 if vertical else 1
+        count, outer = (part.rows, part.columns)[:: 1 if vertical else -1]
+        length, lines = part.window[axis], part.window[1 - axis]
+        dilation = (part.row_dilation, part.column_dilation)[axis]
+        taps = [k * dilation for k in range(length)]
+        block = 0.0
+        for pixels, blocks in (
+            (schedule.pixels, count // schedule.pixels),
+            (count % schedule.pixels, 1),
+        ):
+            if pixels * blocks:
+                seen = len(elements_of_block(taps, pixels, part.strides[axis], length))
+                loads = lines * (length + seen) + CONSTANTS
+                block += blocks * (
+                    _PLAIN_LOAD * loads + pixels * (length * lines + _PLAIN_RESULT) + TURN
+                )
+        total += part.image[3] * part.multiplier * outer * block + _CALL
+        if not strips.direct:
+            times = -(-part.rows // strips.rows)
+            line = strips.inside[1] * (4.5 if w.source.dtype.bits == 16 else 2.5)
+            filled = strips.lines(strips.rows) * (line + 30) + _CALL
+            total += -(-part.image[3] // GROUP) * times * filled
+    return w.image[0] * total

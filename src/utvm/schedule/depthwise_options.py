@@ -15,7 +15,7 @@ from functools import partial
 from utvm.ir.loop import Function
 from utvm.schedule.clamp import is_bounded
 from utvm.schedule.depthwise_across_kernel import has_groups, schedule_across
-from utvm.schedule.depthwise_cost import across_cycles, planes_cycles
+from utvm.schedule.depthwise_cost import across_cycles, plain_cycles, planes_cycles
 from utvm.schedule.depthwise_kernel import (
     DepthwiseSchedule,
     column_phases,
@@ -38,6 +38,8 @@ from utvm.schedule.weighted_sum import Array
 
 MOST_ACROSS = 12
 """Sums of a depthwise block across channels."""
+PLAIN_PIXELS = (6, 5, 4, 3)
+"""Sums of a block of one channel: three weights and two elements wait beside them."""
 BORDER_CODE = 1 << 10
 """Bytes of code of a border that has a micro function for itself."""
 
@@ -81,26 +83,36 @@ def across_options(
     wanted: Wanted,
     plain: bool = False,
 ) -> Iterator[Option]:
-    """Blocks of two pixels of four channels, and of four of two; borders apart if there are any."""
+    """Blocks of two pixels of four channels, and of four of two, or of one channel (``plain``);
+    borders apart if there are any."""
     if not has_groups(w):
         return
     bounded = is_bounded(w.epilogue)
     parts = len(parts_of(w, split=True))
-    blocks = [AcrossSchedule(pixels=8 // lanes, lanes=lanes, plain=plain) for lanes in (4, 2)]
+    blocks = plain_blocks(w) if plain else [AcrossSchedule(8 // n, n) for n in (4, 2)]
     blocks += [replace(block, split=True) for block in blocks if parts > 1]
     defaults = [default_config("across", schedule) for schedule in blocks]
-    others = filter(wanted, configs_of("across", AcrossSchedule(plain=plain), ACROSS_KNOBS))
+    knobs = {**ACROSS_KNOBS, "lanes": (1,)} if plain else ACROSS_KNOBS
+    others = filter(wanted, configs_of("across", AcrossSchedule(plain=plain), knobs))
     for config in dict.fromkeys((*defaults, *others)):
         schedule = schedule_of(AcrossSchedule(), config)
-        small = schedule.pixels * schedule.lanes <= MOST_ACROSS
+        small = schedule.pixels * (1 if plain else schedule.lanes) <= MOST_ACROSS
         if config not in defaults and not (small and (parts > 1 or not schedule.split)):
             continue
         code = BORDER_CODE * (parts - 1) if schedule.split else 0
+        cycles = plain_cycles(w, schedule) if plain else across_cycles(w, schedule, bounded)
         yield Option(
-            across_cycles(w, schedule, bounded),
+            cycles,
             2 * int(w.weights.size) + code,
             partial(schedule_across, function, constants, schedule),
             config,
             config in defaults,
             of_weights=int(w.weights.size),
+            lavish=plain and schedule.split,
         )
+
+
+def plain_blocks(w: DepthwiseSum) -> list[AcrossSchedule]:
+    """As many pixels of a channel as take the fewest cycles."""
+    blocks = [AcrossSchedule(pixels, lanes=1, plain=True) for pixels in PLAIN_PIXELS]
+    return [min(blocks, key=lambda block: plain_cycles(w, block))]

@@ -9,6 +9,7 @@ of them want the registers of Thumb-2: who calls knows that the target has it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, partial
 
 from utvm.ir.loop import Function
@@ -32,10 +33,12 @@ MOST_SUMS = 9
 """Of 14 registers."""
 MOST_PRODUCTS = 128
 """Of a turn of the loop: longer ones gain less than a per cent."""
-_STEPS, _LONE_STEPS = 8, 16
-"""Taps of a turn, and those where blocks are of one pixel."""
+_STEPS, _LONE_STEPS = 4, 8
+"""Taps of a turn, and those where blocks are of one pixel; twice as many where code may be."""
 _LOAD = 1.35
 """Cycles of a load: some of them wait."""
+_END = 6.0
+"""Cycles of the end of a loop."""
 _RESULT = 12.0
 """Cycles per result for bias, rescale, store and loops."""
 _APART = 2.6
@@ -50,7 +53,10 @@ def plain_options(
     """Register blocks element by element."""
     weights = int(w.weights.size)
     default = _default_block(w)
-    defaults = {default_config("direct", default): default}
+    longer = replace(default, steps=2 * default.steps)
+    rows = plain_rows(w)
+    found = (default, longer) if rows and longer.steps <= rows.segment else (default,)
+    defaults = {default_config("direct", block): block for block in found}
     space = ((c, s) for c, s in _space(not w.narrow) if wanted(c) and _fits(w, s))
     for config, schedule in (defaults | dict(space)).items():
         yield Option(
@@ -60,6 +66,7 @@ def plain_options(
             config,
             config in defaults,
             of_weights=weights,
+            lavish=schedule == longer,
         )
 
 
@@ -116,10 +123,11 @@ def plain_cycles(w: WeightedSum, schedule: ConvSchedule) -> float:
     width = min(schedule.filters, w.filters)
     pixels = min(schedule.pixels, w.columns)
     turn = 0.0
+    end = _END / schedule.steps
     for side, columns in ((pixels, w.columns // pixels), (1, w.columns % pixels)):
         for filters, blocks in ((width, w.filters // width), (w.filters % width, 1)):
             if filters:
-                turn += columns * blocks * (side * filters + _LOAD * (side + filters))
+                turn += columns * blocks * (side * filters + _LOAD * (side + filters) + end)
     rows, results = w.image[0] * w.rows, w.columns * w.filters
     each = turn if plain_rows(w) is not None else _APART * results
     return rows * (taps * each + _RESULT * results) + copying_cycles(w)
