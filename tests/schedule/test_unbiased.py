@@ -140,6 +140,11 @@ FAMILIES: dict[str, tuple[ConvSchedule | DepthwiseSchedule, dict[str, Any]]] = {
     "plain rows": (ConvSchedule(plain=True), {"window": (3, 3), "shape": (4, 3, 5)}),
     "shifts": (ConvSchedule(filters=3), {"own_shifts": True, "filters": 5}),
     "planes": (DepthwiseSchedule(wide=False), {"depthwise": True, "window": (3, 3)}),
+    "raised planes": (DepthwiseSchedule(), {"depthwise": True, "window": (3, 3)}),
+    "raised strips": (
+        DepthwiseSchedule(width=4, plane_bytes=200),
+        {"depthwise": True, "window": (2, 3), "shape": (6, 7, 4), "own_shifts": True},
+    ),
     "shared planes": (
         DepthwiseSchedule(shared=True, wide=False),
         {"depthwise": True, "window": (3, 3), "shape": (4, 6, 4)},
@@ -180,7 +185,7 @@ def test_kernels_keep_the_meaning(family: str) -> None:
         text = {name for micro in made.micros for name in begins(micro)}
         lets = {s.var.name for m in made.micros for s in lets_of(m.body)}
         assert "bias" not in text and not any(name.startswith("bias") for name in lets)
-        if family in ("unrolled", "planes"):
+        if "planes" in family or family == "unrolled":
             assert text == {"zero"}, "the first product is added to nothing"
 
 
@@ -199,6 +204,15 @@ def test_winograd_adds_no_bias() -> None:
         expect_equal(module, made, 3)
         names = {s.var.name for m in made.micros for s in lets_of(m.body)}
         assert any(name.startswith("biased") for name in names) == biased, "a shift by 2 is free"
+
+
+def test_pixels_are_shifted_where_a_bias_goes() -> None:
+    """Weights alone can't be shifted far enough; three channels are spread one by one."""
+    for depth, raised in ((8, True), (3, False)):
+        module = layer(4, (4, 5, depth), (3, 3), depthwise=True)
+        made = scheduled(module, DepthwiseSchedule())
+        expect_equal(module, made, 4)
+        assert any("raised" in micro.name for micro in made.micros) == raised
 
 
 @pytest.mark.parametrize("options", [{"less": 2}, {"left": 0}, {"single": True}])

@@ -25,6 +25,7 @@ from utvm.ir.loop import Alloc, Buffer, Call, Expr, For, Function, Imm, Let, Loa
 from utvm.ir.rewrite import Linear, simplify_body
 from utvm.schedule.depthwise_sum import DepthwiseSum
 from utvm.schedule.epilogue import Epilogue, Sharing
+from utvm.schedule.unbiased import RAISED
 from utvm.schedule.weighted_sum import Array, folded_shift
 from utvm.schedule.window_layout import pair_words, quad_words
 
@@ -53,7 +54,7 @@ class PlaneLayout:
 @dataclass
 class DepthwiseBuilder:
     """Makes the micro function; ``width`` columns make a block. ``wide`` weights are int16 in
-    flash, else int8. ``shared``: layers share it."""
+    flash, else int8. ``shared``: layers share it. ``raised``: pixels are shifted left."""
 
     w: DepthwiseSum
     layout: PlaneLayout
@@ -62,6 +63,7 @@ class DepthwiseBuilder:
     constants: Mapping[str, Array]
     shared: bool = False
     wide: bool = True
+    raised: bool = False
     epilogue: Epilogue = field(init=False)
 
     def __post_init__(self) -> None:
@@ -171,7 +173,8 @@ class DepthwiseBuilder:
         """Per filter: bias if there is one, weights row by row, constants of the rescale."""
         filters = self.w.filters
         per_filter = self.epilogue.streamed(self.constants)
-        weights = self._row_words(self.w.weights << self._shift).reshape(filters, -1)
+        by_weights = self._shift - RAISED if self.raised else self._shift
+        weights = self._row_words(self.w.weights << by_weights).reshape(filters, -1)
         biases = (self.biases << self._shift).reshape(filters, 1)[:, : self._begin]
         columns = [biases, weights, *(data.reshape(filters, 1) for data in per_filter)]
         return np.concatenate(columns, axis=1).astype(np.int32).reshape(-1)
@@ -189,8 +192,11 @@ class DepthwiseBuilder:
 
     @cached_property
     def _shift(self) -> int:
-        """How far left weights and biases are shifted, so that the epilogue need not shift sums."""
+        """How far left weights and biases are shifted, so that the epilogue need not shift sums;
+        with ``raised`` pixels, these and weights."""
         w = self.w
+        if self.raised:
+            return self.epilogue.left_shift
         if not self.wide:
             return 0
         return folded_shift(self.epilogue.left_shift, w.weights, w.source.dtype, self.biases)

@@ -41,6 +41,7 @@ from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
 from utvm.schedule.depthwise_spread import spread_few
 from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared, prepare, read_depthwise
 from utvm.schedule.fill import blank, fills_of
+from utvm.schedule.unbiased import RAISED
 from utvm.schedule.weighted_sum import Array
 
 I16 = DType.INT16
@@ -72,12 +73,18 @@ def schedule_depthwise(
         return None
     if not (schedule.wide or is_narrow(w)):
         return None
-    ready = prepare(w, constants, fits=schedule.wide and not schedule.shared)
+    fits = schedule.wide and not schedule.shared
+    ready = prepare(w, constants, fits, raises=fits and _may_raise(w))
     if ready is None:
         return None
     parts = [_scheduled(replace(ready, w=part), schedule) for part in column_phases(ready.w)]
     known = [part for part in parts if part is not None]
     return combined(function, known) if len(known) == len(parts) else None
+
+
+def _may_raise(w: DepthwiseSum) -> bool:
+    """Whether pixels may be shifted when they are spread: four signed bytes at a time."""
+    return w.source.dtype is DType.INT8 and w.image[3] % GROUP == 0
 
 
 def column_phases(w: DepthwiseSum) -> list[DepthwiseSum]:
@@ -107,7 +114,14 @@ def _scheduled(ready: Prepared, schedule: DepthwiseSchedule) -> Scheduled | None
     if width is None:
         return None
     builder = DepthwiseBuilder(
-        w, layout, width, ready.biases, ready.constants, shared, schedule.wide
+        w,
+        layout,
+        width,
+        ready.biases,
+        ready.constants,
+        shared,
+        schedule.wide,
+        ready.raised,
     )
     built = builder.build()
     if built is None:
@@ -213,7 +227,9 @@ class _Kernel:
         w = self.w
         n, group = Var("n"), Var("g")
         groups, rest = divmod(w.image[3], GROUP)
-        body: tuple[Stmt, ...] = (blank(self.planes, Imm(0), w.padding, 1, self.planes.elements),)
+        body: tuple[Stmt, ...] = (
+            blank(self.planes, Imm(0), self._padding, 1, self.planes.elements),
+        )
         body += (loop(group, groups, *self._strips(n, group * GROUP, GROUP)),)
         if rest:
             body += self._strips(n, Imm(groups * GROUP), rest)
@@ -275,12 +291,16 @@ class _Kernel:
             scalars = (count // 2 - 1, depth * self.w.column_step, self.layout.elements)
         return (Invoke(spread.name, pointers, tuple(map(Imm, scalars))),)
 
+    @property
+    def _padding(self) -> int:
+        return self.w.padding << (RAISED if self.builder.raised else 0)
+
     def _blank_line(self, line: Expr, channels: int) -> tuple[Stmt, ...]:
         """One row outside of the image; where its end is odd, one more of the padding there."""
         begin, count = self._inside
         at = line * self.layout.columns + begin
         pitch = self.layout.elements
-        return (blank(self.planes, at, self.w.padding, channels, count + count % 2, pitch),)
+        return (blank(self.planes, at, self._padding, channels, count + count % 2, pitch),)
 
     def _spreads(self) -> tuple[Function, ...]:
         groups, rest = divmod(self.w.image[3], GROUP)
@@ -304,14 +324,15 @@ class _Kernel:
             return shared_spread(self.w.source.dtype, count % 2 == 1)
         source = Buffer("x", self.w.source.dtype, ((count - 1) * depth + GROUP,), "input")
         planes = Buffer("planes", I16, (3 * size + count,), "output")
-        pairs = _pairs(source, planes, Imm(depth), Imm(size))
+        raised = self.builder.raised
+        pairs = _pairs(source, planes, Imm(depth), Imm(size), raised=raised)
         body: tuple[Stmt, ...] = (
             For(_PIXEL, Imm(0), Imm(count - count % 2), pairs, 2, parallel=True),
         )
         if count % 2:
-            body += _singles(source, planes, Imm(count - 1), Imm(depth), Imm(size))
+            body += _singles(source, planes, Imm(count - 1), Imm(depth), Imm(size), raised)
         return Function(
-            f"spread_{depth}_{count}",
+            f"spread_{depth}_{count}{'_raised' if raised else ''}",
             (source,),
             (planes,),
             simplify_body(body),
@@ -354,10 +375,15 @@ def shared_spread(dtype: DType, odd: bool) -> Function:
 
 
 def _pairs(
-    source: Buffer, planes: Buffer, depth: Expr, plane: Expr, pixel: Expr = _PIXEL
+    source: Buffer,
+    planes: Buffer,
+    depth: Expr,
+    plane: Expr,
+    pixel: Expr = _PIXEL,
+    raised: bool = False,
 ) -> tuple[Stmt, ...]:
     """Two pixels from ``pixel`` on: two channels of both are a word, of which every other byte is
-    one channel."""
+    one channel. ``raised``: bytes become the upper ones of halfwords."""
     expand = "sxtb16" if source.dtype.is_signed else "uxtb16"
     words = (Var("word0"), Var("word1"))
     result: list[Stmt] = [
@@ -367,21 +393,26 @@ def _pairs(
     for first, name, halves in ((0, "pkhbt", words), (2, "pkhtb", words[::-1])):
         both = Var(f"both{first}")
         result.append(Let(both, Call(name, halves, DType.INT32)))
-        for channel, apart in ((first, expand), (first + 1, f"{expand}_ror8")):
-            value = Call(apart, (both,), DType.INT32)
+        values: tuple[Expr, ...] = tuple(
+            Call(apart, (both,), DType.INT32) for apart in (expand, f"{expand}_ror8")
+        )
+        if raised:
+            lower = Binary("&", Cast(DType.UINT32, both), Imm(0x00FF00FF, DType.UINT32))
+            shifted = Cast(DType.INT32, Binary("<<", lower, Imm(RAISED, DType.UINT32)))
+            values = (shifted, Binary("&", both, Imm(-0x00FF0100)))
+        for channel, value in enumerate(values, first):
             result.append(Store(planes, (pixel + plane * channel,), value, 2))
     return tuple(result)
 
 
 def _singles(
-    source: Buffer, planes: Buffer, at: Expr, depth: Expr, plane: Expr
+    source: Buffer, planes: Buffer, at: Expr, depth: Expr, plane: Expr, raised: bool = False
 ) -> tuple[Stmt, ...]:
     """The last of an odd number of pixels."""
-    return tuple(
-        Store(
-            planes,
-            (at + plane * channel,),
-            Cast(I16, Load(source, (at * depth + channel,))),
-        )
-        for channel in range(GROUP)
-    )
+    result: list[Stmt] = []
+    for channel in range(GROUP):
+        pixel: Expr = Load(source, (at * depth + channel,))
+        if raised:
+            pixel = Cast(DType.INT32, pixel) * (1 << RAISED)
+        result.append(Store(planes, (at + plane * channel,), Cast(I16, pixel)))
+    return tuple(result)

@@ -158,27 +158,33 @@ def _turned(w: DepthwiseSum) -> DepthwiseSum:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A sum whose biases are known, and the constants that its epilogue reads."""
+    """A sum whose biases are known, and the constants that its epilogue reads. ``raised``: pixels
+    are to be shifted left by ``RAISED``, so that the epilogue need not shift sums as far."""
 
     w: DepthwiseSum
     biases: Array
     constants: Mapping[str, Array]
+    raised: bool = False
 
 
-def prepare(w: DepthwiseSum, constants: Mapping[str, Array], fits: bool) -> Prepared | None:
+def prepare(
+    w: DepthwiseSum, constants: Mapping[str, Array], fits: bool, raises: bool = False
+) -> Prepared | None:
     """The sum with its biases; none if the rescale of shifted sums makes up for them. ``fits``:
     weights may be int16, so that they are shifted in place of sums, and that a rescale that bends
-    may become shorter. None where the biases are not known."""
+    may become shorter; ``raises``: pixels may be shifted, too. None where the biases are not
+    known."""
     biases = known_bias(w.bias, w.filters, constants)
     if biases is None:
         return None
     terms = [("c", w.multiplier)] + ([("m", 1)] if w.multiplier > 1 else [])
     index = from_linear(Linear(0, tuple(sorted(terms))))
     own = (w.weights, biases, w.source.dtype, w.acc, w.epilogue, constants, index)
-    bare = None if fits or not biases.any() else unbiased(*own)
+    tried = biases.any() and (raises or not fits)
+    bare = unbiased(*own, raised=raises) if tried else None
     if bare is not None:
         known = {**constants, **bare.constants}
-        return Prepared(replace(w, epilogue=bare.epilogue), np.zeros_like(biases), known)
+        return Prepared(replace(w, epilogue=bare.epilogue), np.zeros_like(biases), known, raises)
     fit = fitted(*own) if fits else None
     if fit is None:
         return Prepared(w, biases, constants)

@@ -25,6 +25,8 @@ from utvm.ir.loop import Binary, Buffer, Call, Expr, Imm, Let, Load, Stmt, Var
 from utvm.ir.rewrite import expressions
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, largest_sum
 
+RAISED = 8
+"""How far left a pixel may be shifted in place of sums: a byte in the upper one of a halfword."""
 MOST_FILTERS = 1024
 MOST_SHIFT = 21
 """Results shifted so far, by a word more, fit int64."""
@@ -82,22 +84,28 @@ def unbiased(
     constants: Mapping[str, Array],
     index: Expr,
     free: int = 1,
+    raised: bool = False,
 ) -> Unbiased | None:
     """The rescale of sums of ``weights`` [filters, ...] without their biases; ``index`` is a filter
     in the kernel's loop variables. None where there is no such rescale, where sums take no shift by
     an instruction (as those by ``free``), and where all that filters have of their own is a bias:
-    then it would be an addend."""
+    then it would be an addend.
+
+    ``raised``: pixels are shifted by ``RAISED`` and weights of int16 by the rest, so that none of
+    it takes an instruction."""
     filters = len(weights)
     rescale = _read(epilogue, acc, constants, filters)
-    if rescale is None or rescale.scale <= free or not 1 < filters <= MOST_FILTERS:
+    if rescale is None or (rescale.scale <= free and not raised) or not 1 < filters <= MOST_FILTERS:
         return None
     flat = weights.reshape(filters, -1).astype(np.int64)
     ends = flat * pixels.minimum, flat * pixels.maximum
     least, most = np.minimum(*ends).sum(axis=1), np.maximum(*ends).sum(axis=1)
     results, steps = rescale.steps()
     room = 31 - largest_sum(weights, pixels, np.zeros(1)).bit_length()
+    if raised:
+        room = min(room, RAISED + 15 - int(np.abs(flat).max()).bit_length())
     search = _Search(rescale, least, most, results, steps - biases.astype(np.int64), room)
-    if not search.found():
+    if not search.found(RAISED if raised else 1):
         return None
     made: dict[str, Array] = {}
 
@@ -138,12 +146,12 @@ class _Search:
         self.missing = np.ones(len(least), bool)
         self.left, self.shifts = rescale.scale.bit_length() - 1, rescale.shifts
 
-    def found(self) -> bool:
-        """Whether every filter has its numbers, for one left shift or another: the largest is the
-        finest, but products may be too large."""
+    def found(self, fewest: int) -> bool:
+        """Whether every filter has its numbers, for a left shift of at least ``fewest``: the
+        largest is the finest, but products may be too large."""
         least, shifts = self.left, self.shifts
         most = min(self.room, MOST_SHIFT - int(shifts.min()) + least)
-        for left in range(most, max(least, most - _LEFTS, 1) - 1, -1):
+        for left in range(most, max(least, most - _LEFTS, fewest) - 1, -1):
             finest = np.minimum(shifts + (left - least), MOST_SHIFT)
             # One shift is a literal, which saturating instructions take for nothing.
             for chosen in (np.full_like(finest, finest.min()), finest):

@@ -35,7 +35,8 @@ from utvm.ir.loop import (
 )
 from utvm.target.target import load_target
 
-I8, I16, I32, U8, U16 = DType.INT8, DType.INT16, DType.INT32, DType.UINT8, DType.UINT16
+I8, I16, I32 = DType.INT8, DType.INT16, DType.INT32
+U8, U16, U32 = DType.UINT8, DType.UINT16, DType.UINT32
 MIN, MAX = I32.minimum, I32.maximum
 EXTREME = (MIN, MIN + 1, -65536, -32769, -129, -1, 0, 1, 127, 255, 32767, 65535, MAX - 1, MAX)
 Pattern = Callable[[Expr, Expr, Expr], Expr]
@@ -50,6 +51,12 @@ def small(x: Expr, bits: int = 20) -> Expr:
     return x >> bits
 
 
+def masked(x: Expr, mask: int, shift: int) -> Expr:
+    """Some bits, further up."""
+    kept = Binary("&", Cast(U32, x), Imm(mask, U32))
+    return Cast(I32, Binary("<<", kept, Imm(shift, U32)))
+
+
 def compare(op: str) -> Pattern:
     return lambda a, b, c: Select(Binary(op, a, b), c, Imm(-5))
 
@@ -60,6 +67,7 @@ PATTERNS: dict[str, tuple[Pattern, str]] = {
     "mul": (lambda a, b, c: small(a) * small(b), " mul "),
     "smuad of smlad": (lambda a, b, c: call("smlad", a >> 1, b >> 1, Imm(0)), " smuad "),
     "smulbt of smlabt": (lambda a, b, c: call("smlabt", a, b, Imm(0)), " smulbt "),
+    "masked, shifted": (lambda a, b, c: masked(a, 0x00FF00FF, 8), ", lsl #8"),
     "times 8": (lambda a, b, c: small(a) * 8, " lsl "),
     "times 9": (lambda a, b, c: small(a) * 9, " mul "),
     "add shifted": (lambda a, b, c: small(a) + (b >> 7), ", asr #7"),

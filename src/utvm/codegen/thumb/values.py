@@ -135,6 +135,14 @@ class Values:
         return self.builder.emit("mul", dest, self.value(a), self.value(b))
 
     def _shift(self, expr: Binary, dest: int | None) -> int:
+        match expr:
+            case Binary("<<", Binary("&", inner, Imm(mask)), Imm(value=int(amount))) if (
+                is_modified_immediate(int(mask) << amount)
+            ):
+                # The shift of what is left is that of an operand, under a mask that is shifted.
+                shifted = self.builder.constant(_signed(int(mask) << amount))
+                uses = shifted, self.value(_as_word(inner))
+                return self.builder.emit("and", dest, *uses, shift=("lsl", amount))
         name = _shift_name(expr)
         a = self.value(expr.a)
         if isinstance(expr.b, Imm):
@@ -308,6 +316,11 @@ def _loads(expr: Expr) -> bool:
         case Call(_, args):
             return any(map(_loads, args))
     return False
+
+
+def _signed(word: int) -> int:
+    """32 bits as int32."""
+    return word - (1 << 32) if word >> 31 else word
 
 
 def _shift_name(expr: Binary) -> str:
