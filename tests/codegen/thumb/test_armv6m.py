@@ -23,7 +23,10 @@ from utvm.ir.loop import Binary, Cast, Imm
 from utvm.target.target import load_target
 
 TARGET = "cortex-m0plus"
-LONG = ("clz", "mulhi_long", "mulhi_rounding", "requantize_right", "shifted first", "rsb shifted")
+LONG = (
+    *("clz", "mulhi_long", "mulhi_rounding", "requantize_right"),
+    *("shifted first", "rsb shifted", "smu"),
+)
 """Patterns, by how they begin, that need instructions without a counterpart."""
 PLAIN = {n: p for n, (p, _) in PATTERNS.items() if n not in INSTRUCTIONS and not n.startswith(LONG)}
 MORE: dict[str, Pattern] = {

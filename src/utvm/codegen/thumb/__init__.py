@@ -13,10 +13,12 @@ from utvm.codegen.thumb.coalesce import coalesce
 from utvm.codegen.thumb.emit import emit, prototype
 from utvm.codegen.thumb.emit_armv6m import emit_armv6m
 from utvm.codegen.thumb.flow import without_dead
+from utvm.codegen.thumb.gather import gather
 from utvm.codegen.thumb.isa import instruction_set
 from utvm.codegen.thumb.legalize import legalize
 from utvm.codegen.thumb.machine import NotSelectableError
 from utvm.codegen.thumb.select import select
+from utvm.codegen.thumb.separate import separate
 from utvm.codegen.thumb.walk import plan_walkers
 from utvm.ir.loop import Function
 from utvm.target.target import Target
@@ -39,6 +41,6 @@ def allocation_of(function: Function, target: Target) -> Allocation:
         programs.append(select(function, target, jumps=True))
     isa = instruction_set(target)
     live = [without_dead(p) for p in programs]
-    legal = live if isa.legal else [legalize(p) for p in live]
+    legal = live if isa.legal else [separate(gather(coalesce(legalize(p)))) for p in live]
     found = [allocate(coalesce(p), target.pipeline, isa) for p in legal]
     return min(found, key=lambda allocation: allocation.cycles)

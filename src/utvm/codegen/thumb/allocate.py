@@ -154,7 +154,7 @@ class _Allocator:
         key = (block, inside, limit if thorough else 0)
         if key not in self.known:
             if (block, inside) not in self.bodies:
-                self.bodies[block, inside] = Body(block, inside)
+                self.bodies[block, inside] = Body(block, inside, self.isa.searched)
             body = self.bodies[block, inside]
             self.known[key] = schedule(body, limit, self.pipeline, thorough=thorough)
         return self.known[key]

@@ -8,7 +8,7 @@ makes these of Thumb-2's. Source: Armv6-M Architecture Reference Manual (DDI 041
 
 from __future__ import annotations
 
-from utvm.codegen.thumb.ops import ALU, BRANCH, MULTIPLY, SIMPLE, Op
+from utvm.codegen.thumb.ops import ALU, BRANCH, LOAD, MULTIPLY, SIMPLE, Op
 
 _SOURCE = "source"
 _ONE, _TWO = (_SOURCE,), (_SOURCE,) * 2
@@ -39,6 +39,7 @@ OPS = {
     "t.neg": _op(ALU, "rsbs {d}, {a}, #0", _ONE),
     "t.movi": _op(SIMPLE, "movs {d}, #{i}"),
     "t.const": _op(SIMPLE, ""),  # its text depends on the constant
+    **{f"t.ldm{n}": _op(LOAD, "", ("address",), n - 1) for n in (1, 2, 3)},
     "t.branch": _op(BRANCH, "cmp {a}, {b}\nb{k} {t}", _TWO, 1),
     "t.branchi": _op(BRANCH, "cmp {a}, #{i}\nb{k} {t}", _ONE, 1),
     "t.mov": _op(ALU, "cmp {c}, {f}\nb{v} 1f\nmov {d}, {b}\n1:", (_SOURCE,) * 4, 2),

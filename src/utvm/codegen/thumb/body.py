@@ -26,11 +26,11 @@ class Body:
     it (``writers``) and mention it (``mentions``), how often it is mentioned (``left``), whether it
     is live on entry (``entry``)."""
 
-    def __init__(self, block: Block, out: int) -> None:
+    def __init__(self, block: Block, out: int, searched: bool = True) -> None:
         self.block = block
         merged = with_post_index(block.insts, POST_LIMIT)
         order = dependences(merged)
-        text = _text(merged, order.before, out)
+        text = _text(merged, order.before, out, searched)
         self.insts = settle(merged, text, order.floating)
         self.floating = order.floating
         self._depend(text, order.before)
@@ -93,14 +93,18 @@ class Body:
         return self._depths
 
 
-def _text(insts: Sequence[Inst], before: Sequence[int], out: int) -> list[int]:
+def _text(
+    insts: Sequence[Inst], before: Sequence[int], out: int, searched: bool = True
+) -> list[int]:
     """The order of the text, but what only serves a later instruction of the block stands right
-    before the first that needs it: so few values live at once."""
+    before the first that needs it: so few values live at once. If no better order is ``searched``,
+    what is the last to need a register stays: it frees one."""
     once = twice = needed = 0
     for inst, those in zip(insts, before, strict=True):
         once, twice = once | inst.writes, twice | (once & inst.writes)
         needed |= those
     shared = twice | out
+    last = 0 if searched else _last_reads(insts, out)
     flags_once = sum(FLAGS in inst.defs for inst in insts) == 1
     result: list[int] = []
     done = 0
@@ -115,9 +119,19 @@ def _text(insts: Sequence[Inst], before: Sequence[int], out: int) -> list[int]:
 
     for at, inst in enumerate(insts):
         serves = bool(inst.defs) and not inst.writes & shared and min(inst.defs) >= SP
-        if FLAGS in inst.defs and not flags_once:
+        if (FLAGS in inst.defs and not flags_once) or last >> at & 1:
             serves = False
         wanted = not serves or not needed >> at & 1
         if wanted and not done >> at & 1:
             place(at)
     return result
+
+
+def _last_reads(insts: Sequence[Inst], out: int) -> int:
+    """The set of the instructions behind which some register that they read is not needed."""
+    found, live = 0, out
+    for at in range(len(insts) - 1, -1, -1):
+        inst = insts[at]
+        found |= bool(inst.reads & ~live) << at
+        live = live & ~inst.writes | inst.reads
+    return found

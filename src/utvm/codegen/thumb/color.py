@@ -23,7 +23,8 @@ def color(
 ) -> dict[int, int] | list[Crowd]:
     """A real register for each virtual one, or who competes. Greedy in the order of the text,
     which is optimal for straight lines. ``wishes`` are real registers in order of preference."""
-    found = _interference(program, outs)
+    found = interference(program, outs)
+    behind = _ascending(program)
     colors: dict[int, int] = {}
     holders = dict.fromkeys(registers, 0)  # by real register: who lives in it,
     closed = dict.fromkeys(registers, 0)  # and who lives at the same time
@@ -38,6 +39,10 @@ def color(
             crowds.append(Crowd(dict.fromkeys(members(found.crowd(register)), ALWAYS), 1))
             continue
         wished = [colors[p] for p in found.partners.get(register, ()) if p in colors]
+        if register in behind:
+            before, more = behind[register]
+            above = [c for c in free if c > colors.get(before, -1)]
+            wished, free = [], above[: len(above) - more] or above or free
         taken = next((c for c in wished if c in free), free[0])
         colors[register] = taken
         holders[taken] |= bit
@@ -46,13 +51,17 @@ def color(
 
 
 @dataclass
-class _Interference:
+class Interference:
     """``neighbours``: who lives where a register is written (of two, at least one knows the
     other); ``partners``: who is copied to whom; ``order`` of first writes."""
 
     neighbours: dict[int, int] = field(default_factory=dict)
     partners: dict[int, list[int]] = field(default_factory=dict)
     order: dict[int, int] = field(default_factory=dict)
+
+    def apart(self, a: int, b: int) -> bool:
+        """Whether two registers never live at once."""
+        return not (self.neighbours.get(a, 0) >> b & 1 or self.neighbours.get(b, 0) >> a & 1)
 
     def crowd(self, register: int) -> int:
         """A register and all its neighbours."""
@@ -62,8 +71,8 @@ class _Interference:
         return crowd
 
 
-def _interference(program: Program, outs: Sequence[int]) -> _Interference:
-    found = _Interference()
+def interference(program: Program, outs: Sequence[int]) -> Interference:
+    found = Interference()
     neighbours = found.neighbours
     for block, out in zip(program.blocks, outs, strict=True):
         for inst in block.insts:
@@ -81,4 +90,16 @@ def _interference(program: Program, outs: Sequence[int]) -> _Interference:
             for register in members(writes):
                 neighbours[register] = neighbours.get(register, 0) | others & ~(1 << register)
             live = live & ~writes | inst.reads
+    return found
+
+
+def _ascending(program: Program) -> dict[int, tuple[int, int]]:
+    """By register of a load of several words: the register before it, and how many come behind."""
+    found: dict[int, tuple[int, int]] = {}
+    for block in program.blocks:
+        for inst in block.insts:
+            if inst.op.startswith("t.ldm"):
+                words = inst.defs[:-1]
+                for at, register in enumerate(words):
+                    found[register] = (words[at - 1] if at else -1, len(words) - 1 - at)
     return found

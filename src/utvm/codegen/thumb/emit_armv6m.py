@@ -118,4 +118,15 @@ class _Writer(Writer):
         if inst.op == "t.const":
             register = self._register(inst.defs[0])
             return "\n".join(line.format(d=register) for line in constant_lines(inst.imm or 0))
+        if inst.op.startswith("t.ldm"):
+            return "\n".join(self._words(inst))
         return super()._text(inst, short)
+
+    def _words(self, inst: Inst) -> list[str]:
+        """A load of several words, whose registers ascend; else one by one."""
+        *names, pointer = (self._register(d) for d in inst.defs)
+        numbers = [self.allocation.colors[d] for d in inst.defs[:-1]]
+        if numbers == sorted(numbers):
+            return [f"ldm {pointer}!, {{{', '.join(names)}}}"]
+        loads = [f"ldr {name}, [{pointer}, #{4 * n}]" for n, name in enumerate(names)]
+        return [*loads, f"adds {pointer}, #{4 * len(names)}"]

@@ -163,7 +163,7 @@ def _step(inst: Inst, register: int) -> int | None:
     if inst.memory is not None and inst.memory.post and inst.base == register:
         return inst.memory.post
     if inst.advances and inst.imm is not None and inst.defs == inst.uses == (register,):
-        return inst.imm if inst.op == "addi" else -inst.imm
+        return {"addi": inst.imm, "subi": -inst.imm}.get(inst.op)
     return None
 
 

@@ -102,6 +102,8 @@ class _Legalizer:
                 self._sum(op, dest, *uses)
             case "rsb":
                 self._sum("sub", dest, uses[1], uses[0])
+            case "addi" if inst.advances and imm < IMMEDIATE:
+                self.insts.append(replace(inst, op="t.addi"))
             case "addi" | "subi":
                 self._plus(dest, uses[0], imm if op == "addi" else -imm)
             case "rsbi" if imm == 0:

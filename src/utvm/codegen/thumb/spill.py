@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from utvm.codegen.thumb.builder import CONSTANTS
+from utvm.codegen.thumb.color import Interference, interference
 from utvm.codegen.thumb.flow import live_out
 from utvm.codegen.thumb.isa import InstructionSet
 from utvm.codegen.thumb.machine import SP, Block, Inst, Memory, Program, mask, members, real
@@ -130,9 +132,7 @@ class Spiller:
         """The program with registers kept on the stack, and the words that takes."""
         high = self.isa.slots
         stored = [r for r in spills if r not in self.again]
-        if high:
-            stored.sort(key=lambda r: -self.costs.traffic(r))
-        slots = {r: at - len(high) for at, r in enumerate(stored)}
+        slots = self._shared(stored) if high else {r: at for at, r in enumerate(stored)}
         spilled = mask(tuple(spills))
         fixed = dict(self.program.fixed)
         blocks: list[Block] = []
@@ -149,8 +149,24 @@ class Spiller:
             fixed[self._first(blocks[0], register)] = fixed.pop(register)
         names = dict(self.program.names)
         names |= {n: names[origin] for n, origin in self.origins.items() if origin in names}
-        words = max(len(slots) - len(high), 0)
+        words = max(0, 1 + max(slots.values(), default=-1))
         return Program(tuple(blocks), fixed, names, self.program.shared), words
+
+    def _shared(self, stored: Sequence[int]) -> dict[int, int]:
+        """Slots that registers share where they never live at once, like their copies if possible;
+        who costs most on the stack comes first to those that are no memory, which are negative."""
+        found = self._interference
+        slots: dict[int, int] = {}
+        for register in sorted(stored, key=lambda r: -self.costs.traffic(r)):
+            taken = {slot for r, slot in slots.items() if not found.apart(r, register)}
+            wished = [slots[p] for p in found.partners.get(register, ()) if p in slots]
+            free = (n for n in range(-len(self.isa.slots), len(stored)) if n not in taken)
+            slots[register] = next((slot for slot in wished if slot not in taken), next(free))
+        return slots
+
+    @cached_property
+    def _interference(self) -> Interference:
+        return interference(self.program, self._outs)
 
     def _within(self, block: Block) -> int:
         """The registers that matter to a block: with those that it would make again."""
