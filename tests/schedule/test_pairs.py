@@ -1,8 +1,8 @@
-"""Convolutions on pixel pairs compute what their plain loops compute.
+"""Layers for cores that multiply words only compute what their plain loops compute.
 
-Random shapes, strides, dilated rows, padding, odd columns, batches, filters that fill no block;
-weights so small that groups are long and so large that no two products fit 16 bits; and which
-layers are of another kind.
+Convolutions on pixel pairs: random shapes, strides, dilated rows, padding, odd columns, batches,
+filters that fill no block; weights so small that groups are long and so large that no two products
+fit 16 bits; and which layers are of another kind. Depthwise layers byte by byte.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import numpy as np
 import pytest
 
 from tests.schedule.test_conv_blocks import expect_equal
+from tests.schedule.test_depthwise_across import layer as depthwise
 from utvm.ir.dtype import DType
 from utvm.ir.graph import TensorType
-from utvm.ir.loop import Module
+from utvm.ir.loop import Load, Module
+from utvm.ir.rewrite import expressions
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs
 from utvm.op.registry import find_op
 from utvm.op.requantize import RequantizeAttrs
 from utvm.passes.fuse_ops import fuse_ops
 from utvm.passes.lower import lower
+from utvm.schedule.depthwise_bytes import schedule_bytes
+from utvm.schedule.depthwise_strips import AcrossSchedule
 from utvm.schedule.options import kernel_options
 from utvm.schedule.pair_kernel import PairKernel, PairSchedule
 from utvm.schedule.pair_layout import pair_layout
@@ -113,3 +117,16 @@ def test_the_core_decides() -> None:
 
     assert templates("cortex-m0plus") == {"pairs"}
     assert "pairs" not in templates("cortex-m4")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_depthwise_layers_move_bytes(seed: int) -> None:
+    """Images may begin anywhere: no word is loaded from them."""
+    rng = random.Random(seed)
+    module = depthwise(rng, residual=False)
+    schedule = AcrossSchedule(rng.randint(1, 4), 1, rng.choice([256, 4096]), plain=True)
+    made = schedule_bytes(module.functions[0], module.constants, schedule)
+    assert made is not None
+    loads = [e for m in made.micros for e in expressions(m.body) if isinstance(e, Load)]
+    assert all(load.lanes == 1 for load in loads)
+    expect_equal(module, made, seed)

@@ -25,6 +25,7 @@ from utvm.schedule.conv_options import (
     winograd_options,
 )
 from utvm.schedule.default import SCHEDULES, Blocking, schedule_function
+from utvm.schedule.depthwise_bytes import byte_options
 from utvm.schedule.depthwise_options import across_options, depthwise_options
 from utvm.schedule.depthwise_sum import read_depthwise
 from utvm.schedule.elementwise_kernel import schedule_elementwise, turn_elements
@@ -38,7 +39,7 @@ from utvm.schedule.knobs import (
     configs_of,
     schedule_of,
 )
-from utvm.schedule.pair_options import pair_options
+from utvm.schedule.pair_options import has_instructions, pair_options
 from utvm.schedule.plain_options import plain_options, plain_split_options
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
@@ -86,9 +87,7 @@ def kernel_options(
     elif target.has("thumb2"):
         found = _plain_options(function, constants, target, wanted)
     elif target.has("thumb1"):
-        found = list(pair_options(function, constants))
-        loops = _loop_options(function, target) if found else ()
-        found += [replace(option, default=False) for option in loops]
+        found = _word_options(function, constants, target)
     found = found or list(_loop_options(function, target))
     own = sum(constants[b.name].nbytes for b in function.constants if b.name in constants)
     return [replace(o, bytes=o.bytes + own - o.of_weights) for o in found]
@@ -133,6 +132,21 @@ def _plain_options(
         *winograd_options(w, function, constants, wanted, plain=True),
         _loops_option(w, function, target),
     ]
+
+
+def _word_options(
+    function: Function, constants: Mapping[str, Array], target: Target
+) -> list[Option]:
+    """Blocks for cores that multiply words only, of what their back end has instructions for."""
+    depthwise = read_depthwise(function, constants)
+    w = read_weighted_sum(function, constants)
+    found: list[Option] = []
+    if depthwise is not None and has_instructions(depthwise.epilogue):
+        found += byte_options(depthwise, function, constants)
+    elif w is not None and has_instructions(w.epilogue):
+        found += pair_options(w, constants)
+    loops = _loop_options(function, target) if found else ()
+    return [*found, *(replace(option, default=False) for option in loops)]
 
 
 def _pool_options(

@@ -1,9 +1,8 @@
 """What a layer may become on cores that multiply words only: blocks of pixel pairs.
 
-In: an unscheduled kernel and the module's constants. Out: options with estimates of cycles, as for
+In: a weighted sum and the module's constants. Out: options with estimates of cycles, as for
 Cortex-M0+: products at the rate of the inner loop, words of pixels as they are made, results; none
-where the kernel is of another kind, where loops in C are expected to be as fast, or where its
-results are made by what the back end has no instructions for.
+where windows are of another kind, or where loops in C are expected to be as fast.
 """
 
 from __future__ import annotations
@@ -11,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from utvm.ir.loop import Call, Function
+from utvm.ir.loop import Call, Stmt
 from utvm.ir.rewrite import expressions
 from utvm.schedule.conv_kernel import Scheduled
 from utvm.schedule.knobs import Option, default_config
 from utvm.schedule.pair_kernel import PairKernel, PairSchedule
 from utvm.schedule.pair_layout import PairLayout, pair_layout
-from utvm.schedule.weighted_sum import Array, WeightedSum, read_weighted_sum
+from utvm.schedule.weighted_sum import Array, WeightedSum
 
 CALLS = ("mulhi",)
 """What Armv6-M's back end has of the intrinsics."""
@@ -28,10 +27,9 @@ _TAP, _PIXELS, _GROUP, _RESULT, _WORD, _CALL = 4.0, 1.3, 3.0, 55.0, 13.0, 120.0
 group, for a result, for making a word, and for what is called once per row."""
 
 
-def pair_options(function: Function, constants: Mapping[str, Array]) -> Iterator[Option]:
+def pair_options(w: WeightedSum, constants: Mapping[str, Array]) -> Iterator[Option]:
     """Blocks of pixel pairs, if they are worth it."""
-    w = read_weighted_sum(function, constants)
-    if w is None or "c" not in w.variables or "x" not in w.variables or not _has_calls(w):
+    if "c" not in w.variables or "x" not in w.variables:
         return
     layout = pair_layout(w)
     if layout is None:
@@ -54,8 +52,9 @@ def schedule_pairs(
     return PairKernel(w, constants, schedule).build()
 
 
-def _has_calls(w: WeightedSum) -> bool:
-    return all(e.name in CALLS for e in expressions(w.epilogue) if isinstance(e, Call))
+def has_instructions(epilogue: tuple[Stmt, ...]) -> bool:
+    """Whether the back end can make results."""
+    return all(e.name in CALLS for e in expressions(epilogue) if isinstance(e, Call))
 
 
 def pair_cycles(w: WeightedSum, layout: PairLayout, schedule: PairSchedule) -> float:
