@@ -61,17 +61,19 @@ def _accumulating(op: str, product: str) -> Selection:
 
 def _mulhi_rounding(values: Values, args: tuple[Expr, ...], dest: int | None) -> int:
     """(ab + 2^30) >> 31, saturated. SMMULR is (ab + 2^31) >> 32, the same with one factor doubled,
-    which a literal below 2^30 can be."""
+    which a literal below 2^30 can be. Only the least number times itself saturates."""
     build = values.builder
-    build.require("dsp")
     a, b = (args[1], args[0]) if isinstance(args[0], Imm) else args
-    if isinstance(b, Imm) and -(1 << 30) <= b.value < 1 << 30:
+    dsp = build.target.has("dsp")
+    if not isinstance(b, Imm) or b.value == _INT32_MIN or not build.target.has("thumb2"):
+        build.require("dsp")
+    if dsp and isinstance(b, Imm) and -(1 << 30) <= b.value < 1 << 30:
         return build.emit("smmulr", dest, values.value(a), build.constant(2 * int(b.value)))
     low, high = build.new(), build.new()
     build.add(Inst("smull", (low, high), (values.value(a), values.value(b))))
     build.add(Inst("addsi", (low, FLAGS), (low,), imm=1 << 30))
     build.add(Inst("adci", (high,), (high, FLAGS), imm=0))
-    doubled = build.emit("qadd", None, high, high)
+    doubled = build.emit("qadd", None, high, high) if dsp else build.emit("lsli", None, high, imm=1)
     return build.emit("add", dest, doubled, low, shift=("lsr", 31))
 
 
