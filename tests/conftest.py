@@ -1,20 +1,26 @@
-"""What every test may ask for: the shared models, and golden files.
+"""What every test may ask for: the shared models, what is compiled of them, and golden files.
 
 ``shared_models`` is the folder of real networks that lies beside the repository on some machines;
-a test that asks for it skips where it is missing. ``golden`` compares text with a file below
-tests/golden/ and rewrites this file only under ``--update-golden``. ``PATIENCE_SECONDS`` is how
-long a test waits for what must happen: long enough for a machine that is slow, or stands still.
+a test that asks for it skips where it is missing. ``kept`` compiles them once for all tests.
+``golden`` compares text with a file below tests/golden/ and rewrites this file only under
+``--update-golden``. ``PATIENCE_SECONDS`` is how long a test waits for what must happen: long enough
+for a machine that is slow, or stands still.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.kept import Kept
 
 # How long an example takes says nothing: machines that test are busy.
 settings.register_profile("utvm", deadline=None)
@@ -26,8 +32,17 @@ GOLDEN = REPOSITORY / "tests" / "golden"
 PATIENCE_SECONDS = 120.0
 
 
-def pytest_configure() -> None:
-    """Ctrl-C works as at a terminal: a shell tells what it runs in the background to ignore it."""
+_KEPT = "UTVM_TESTS_KEPT"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ctrl-C works as at a terminal: a shell tells what it runs in the background to ignore it.
+
+    Many tests start Python: with bytecode that is kept each spares most of a second.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not hasattr(config, "workerinput"):  # else it is a process of such a run
+        os.environ[_KEPT] = tempfile.mkdtemp(prefix="utvm-tests-")
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     if ignored and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,6 +54,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the tests produce to tests/golden/; read the diff before committing it",
     )
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ.pop(_KEPT), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kept() -> Kept:
+    """What the compiler has made of real networks in this run of the tests."""
+    return Kept(Path(os.environ[_KEPT]))
 
 
 @pytest.fixture(scope="session")

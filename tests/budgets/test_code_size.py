@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from utvm.driver.build import build_model
+from tests.kept import Kept
 from utvm.driver.load import load_model
 from utvm.driver.options import resolve_options, with_schedules
 
@@ -27,7 +27,7 @@ WORDS = ("kws",)
 @pytest.mark.parametrize("objective", MOST_CODE)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_code_stays_small(
-    name: str, objective: str, target: str, shared_models: Path, tmp_path: Path
+    name: str, objective: str, target: str, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
     expect_small(name, objective, target, shared_models, tmp_path)
 
@@ -44,7 +44,7 @@ def expect_small(
 ) -> None:
     model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
     options = with_schedules(resolve_options(target), objective, portable_c=False)
-    build = build_model(model, options, tmp_path)
+    build = kept.build(model, options, tmp_path)
     assert build.memory is not None
     flash = build.memory.flash
     assert flash.code < MOST_CODE[objective]

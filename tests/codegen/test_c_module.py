@@ -10,7 +10,6 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,12 @@ from hypothesis import strategies as st
 from tests.codegen.networks import NETWORKS
 from tests.codegen.programs import build, network_of
 from tests.codegen.test_c_function import formatted
+from tests.kept import Kept
 from utvm.codegen.c_module import generate_c
 from utvm.device.crt import crt_include_dir
 from utvm.device.toolchain import find_toolchain
-from utvm.driver.load import import_model, load_model
+from utvm.driver.load import load_model
+from utvm.driver.options import resolve_options
 from utvm.driver.pipeline import Compiled, compile_graph
 from utvm.ir.dtype import DType
 from utvm.ir.graph import Graph, TensorType
@@ -103,10 +104,9 @@ def test_a_network_without_inputs_is_refused() -> None:
         generate_c(module, plan_memory(module), graph)
 
 
-@lru_cache(maxsize=2)  # what another toolchain compiles next is the same
-def compiled(shared_models: Path, name: str, target: str) -> Compiled:
-    model = load_model(shared_models / name / "model.tflite", name=name)
-    return compile_graph(import_model(model), load_target(target))
+def compiled(kept: Kept, shared_models: Path, name: str, target: str) -> Compiled:
+    model = load_model(shared_models / name / "model.tflite")
+    return kept.compiled(model, resolve_options(target))
 
 
 def check_warnings(folder: Path, target_name: str, toolchain_name: str) -> None:
@@ -137,9 +137,9 @@ def check_warnings(folder: Path, target_name: str, toolchain_name: str) -> None:
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", MLPERF)
 def test_mlperf_networks_compile_without_a_warning(
-    shared_models: Path, tmp_path: Path, name: str, target: str, toolchain: str
+    shared_models: Path, kept: Kept, tmp_path: Path, name: str, target: str, toolchain: str
 ) -> None:
-    for file, text in compiled(shared_models, name, target).sources.items():
+    for file, text in compiled(kept, shared_models, name, target).sources.items():
         (tmp_path / file).write_text(text, encoding="ascii")
     check_warnings(tmp_path, target, toolchain)
 
@@ -154,9 +154,9 @@ def test_small_networks_compile_without_a_warning(
     check_warnings(tmp_path, "cortex-m4", toolchain)
 
 
-def test_real_networks_keep_the_layout(shared_models: Path) -> None:
+def test_real_networks_keep_the_layout(shared_models: Path, kept: Kept) -> None:
     """clang-format has nothing to change in what a real network becomes."""
     for name in ("mlperf_ad01_int8", "mlperf_kws_int8", "seanet16_add1", "mlperf_kws_float"):
-        for text in compiled(shared_models, name, "cortex-m4").sources.values():
+        for text in compiled(kept, shared_models, name, "cortex-m4").sources.values():
             if "clang-format off" not in text:
                 assert formatted(text) == text

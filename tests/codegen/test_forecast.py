@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.kept import Kept
 from utvm.codegen.forecast import Forecast, forecast_function, forecast_module
 from utvm.codegen.forecast_code import count_work
 from utvm.codegen.forecast_operations import INTRINSICS as LISTED
 from utvm.codegen.forecast_operations import operations_of
-from utvm.driver.build import Build, build_model
+from utvm.driver.build import Build
 from utvm.driver.inspect import forecast_kernels
 from utvm.driver.load import Model, load_model
 from utvm.driver.options import resolve_options
@@ -66,11 +67,12 @@ def built(
     model: Model,
     target: str,
     folder: Path,
+    kept: Kept,
     portable_c: bool = False,
     objective: str = "balanced",
 ) -> tuple[Build, Run]:
     options = replace(resolve_options(target), portable_c=portable_c, objective=objective)
-    build = build_model(model, options, folder)
+    build = kept.build(model, options, folder)
     return build, run_build(build, random_inputs(build.inputs))
 
 
@@ -88,23 +90,23 @@ def check(build: Build, run: Run) -> None:
 
 
 @pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7"])
-def test_the_demo_is_forecast(target: str, tmp_path: Path) -> None:
-    check(*built(load_model(DIGITS), target, tmp_path))
+def test_the_demo_is_forecast(target: str, kept: Kept, tmp_path: Path) -> None:
+    check(*built(load_model(DIGITS), target, tmp_path, kept))
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])
-def test_portable_c_is_forecast(target: str, tmp_path: Path) -> None:
-    check(*built(load_model(DIGITS), target, tmp_path, portable_c=True))
+def test_portable_c_is_forecast(target: str, kept: Kept, tmp_path: Path) -> None:
+    check(*built(load_model(DIGITS), target, tmp_path, kept, portable_c=True))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7"])
 @pytest.mark.parametrize("name", MLPERF)
 def test_the_mlperf_networks_are_forecast(
-    name: str, target: str, shared_models: Path, tmp_path: Path
+    name: str, target: str, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
     model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
-    check(*built(model, target, tmp_path))
+    check(*built(model, target, tmp_path, kept))
 
 
 @pytest.mark.slow
@@ -113,18 +115,20 @@ def test_the_mlperf_networks_are_forecast(
 )
 @pytest.mark.parametrize("name", ["ad01", "kws", "vww96"])
 def test_micro_functions_that_layers_share_are_forecast(
-    name: str, target: str, portable_c: bool, shared_models: Path, tmp_path: Path
+    name: str, target: str, portable_c: bool, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
     """Turns of their inner loops, strides and blocks are scalars."""
     model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
-    check(*built(model, target, tmp_path, portable_c, objective="size"))
+    check(*built(model, target, tmp_path, kept, portable_c, objective="size"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7"])
-def test_the_cifar10_network_is_forecast(target: str, shared_models: Path, tmp_path: Path) -> None:
+def test_the_cifar10_network_is_forecast(
+    target: str, shared_models: Path, kept: Kept, tmp_path: Path
+) -> None:
     model = load_model(CIFAR, shared_models / "seed_cifar10_cnn" / "params.npz")
-    check(*built(model, target, tmp_path))
+    check(*built(model, target, tmp_path, kept))
 
 
 def kernel(*body: Stmt, in_place: bool = False) -> Function:

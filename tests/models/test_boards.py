@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.crt.programs import needs_qemu
+from tests.kept import Kept
 from utvm.driver.build import build_model
 from utvm.driver.inspect import inspect_model
 from utvm.driver.load import load_model
@@ -28,12 +29,12 @@ TOO_SMALL = "microbit"
 
 
 def check_outputs(
-    model: Path, golden: Path, board: str, folder: Path, executor: str = "aot"
+    model: Path, golden: Path, board: str, folder: Path, kept: Kept, executor: str = "aot"
 ) -> None:
     """The program's outputs are those of ``golden``; nothing is counted on QEMU."""
     options = resolve_options(board=board, executor=executor)
-    build = build_model(load_model(model), options, folder)
-    needs_qemu(build.options.board)
+    needs_qemu(options.board)
+    build = kept.build(load_model(model), options, folder)
     inputs = read_inputs(golden, build.inputs)
     run = run_build(build, inputs)
     comparison = compare(run.outputs, read_expected(golden, build.outputs, len(inputs[0])))
@@ -44,16 +45,19 @@ def check_outputs(
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 @pytest.mark.parametrize("board", QEMU)
-def test_digits_on_qemu(board: str, executor: str, tmp_path: Path) -> None:
-    check_outputs(DIGITS / "digits.tflite", DIGITS / "digits_test.npz", board, tmp_path, executor)
+def test_digits_on_qemu(board: str, executor: str, kept: Kept, tmp_path: Path) -> None:
+    golden = DIGITS / "digits_test.npz"
+    check_outputs(DIGITS / "digits.tflite", golden, board, tmp_path, kept, executor)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("board", [name for name in QEMU if name != TOO_SMALL])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_mlperf_on_qemu(network: str, board: str, shared_models: Path, tmp_path: Path) -> None:
+def test_mlperf_on_qemu(
+    network: str, board: str, shared_models: Path, kept: Kept, tmp_path: Path
+) -> None:
     folder = shared_models / network
-    check_outputs(folder / "model.tflite", folder / "golden.npz", board, tmp_path)
+    check_outputs(folder / "model.tflite", folder / "golden.npz", board, tmp_path, kept)
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from utvm.driver.build import Build, build_model
+from tests.kept import Kept
+from utvm.driver.build import Build
 from utvm.driver.load import load_model
 from utvm.driver.memory import forecast
 from utvm.driver.options import resolve_options
@@ -95,11 +96,11 @@ def cases() -> list[object]:
 
 @pytest.mark.parametrize(("network", "target", "toolchain"), cases())
 def test_outputs_equal_the_reference(
-    shared_models: Path, tmp_path: Path, network: str, target: str, toolchain: str
+    shared_models: Path, kept: Kept, tmp_path: Path, network: str, target: str, toolchain: str
 ) -> None:
     folder = shared_models / network
     options = resolve_options(target, toolchain=toolchain)
-    build = build_model(load_model(folder / "model.tflite"), options, tmp_path)
+    build = kept.build(load_model(folder / "model.tflite"), options, tmp_path)
     inputs = read_inputs(folder / "golden.npz", build.inputs)
     expected = read_expected(folder / "golden.npz", build.outputs, len(inputs[0]))
     run = run_build(build, inputs)

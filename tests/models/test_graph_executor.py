@@ -8,21 +8,19 @@ program's, and on QEMU the same ELF file answers the same.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import REPOSITORY
 from tests.crt.programs import run_qemu
-from utvm.driver.build import Build, build_compiled, build_model
-from utvm.driver.load import Model, import_model, load_model
+from tests.kept import Kept
+from utvm.driver.build import Build, build_model
+from utvm.driver.load import load_model
 from utvm.driver.memory import forecast
 from utvm.driver.options import PARAMS, resolve_options
-from utvm.driver.pipeline import Compiled, compile_graph
 from utvm.driver.run import run_build
 from utvm.driver.tensors import Rows, compare, read_expected, read_inputs
-from utvm.target.target import load_target
 
 DIGITS = REPOSITORY / "examples" / "digits"
 MLPERF = ("mlperf_ad01_int8", "mlperf_kws_int8", "mlperf_resnet8_int8", "mlperf_sww_int8")
@@ -63,23 +61,17 @@ def test_digits(tmp_path: Path, target: str, params: str) -> None:
     check(build, DIGITS / "digits_test.npz")
 
 
-@lru_cache(maxsize=2)  # what another toolchain builds next is the same
-def compiled(path: Path, target: str) -> tuple[Model, Compiled]:
-    model = load_model(path)
-    return model, compile_graph(import_model(model), load_target(target), executor="graph")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7", "host"])
 @pytest.mark.parametrize("name", MLPERF)
 def test_mlperf(
-    shared_models: Path, tmp_path: Path, name: str, target: str, toolchain: str
+    shared_models: Path, kept: Kept, tmp_path: Path, name: str, target: str, toolchain: str
 ) -> None:
     folder = shared_models / name
     options = resolve_options(target, executor="graph", toolchain=toolchain)
-    program = build_compiled(*compiled(folder / "model.tflite", target), options, tmp_path)
-    check(program, folder / "golden.npz")
+    model = load_model(folder / "model.tflite")
+    check(kept.build(model, options, tmp_path), folder / "golden.npz")
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gcc"])

@@ -4,39 +4,34 @@ In: the MLPerf Tiny networks and the CIFAR-10 CNN of ../shared/models, the digit
 Rows are {aot, graph, graph on the host}, columns the transports; the slow ones, through a virtual
 JTAG chain and a virtual probe, run the digits, and mlperf_kws ahead of time (mlperf_ad01 is larger
 than the chip's RAM). One golden row each.
-A network is compiled once per processor; its kernels become an object file once per processor, too.
+A network is compiled once per processor, and so are its kernels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tty
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.conftest import REPOSITORY, SHARED
+from tests.kept import Kept
 from tests.probe.pyocd_server import PyOcdServer
 from tests.probe.remote_bitbang import RemoteBitbang
 from tests.probe.virtual_chip import virtual_chip
-from utvm.device.toolchain import Toolchain
-from utvm.driver.build import Build, build_compiled
-from utvm.driver.load import Model, import_model, load_model
+from utvm.driver.build import Build
+from utvm.driver.load import Model, load_model
 from utvm.driver.options import SESSION_EXECUTORS, resolve_options
-from utvm.driver.pipeline import Compiled, compile_graph, with_executor
 from utvm.driver.run import run_build
 from utvm.driver.transports import parse_transport
 from utvm.support.errors import ToolchainError
 from utvm.target.board import Debug, load_board
-from utvm.target.target import Target, load_target
 
 MODELS = SHARED / "models"
 DIGITS = REPOSITORY / "examples" / "digits"
@@ -62,82 +57,21 @@ FAST = (
 )
 
 
-@dataclass(frozen=True)
-class CachedToolchain:
-    """A toolchain that compiles a network's kernels and constants once; all else every time."""
-
-    inner: Toolchain
-    folder: Path
-
-    @property
-    def name(self) -> str:
-        return self.inner.name
-
-    def version(self) -> str:
-        return self.inner.version()
-
-    def environment(self, scratch: Path) -> Mapping[str, str]:
-        return self.inner.environment(scratch)
-
-    def compile_command(
-        self, target: Target, source: Path, out: str, include_dirs: Sequence[Path], optimize: str
-    ) -> list[str]:
-        command = self.inner.compile_command(target, source, out, include_dirs, optimize)
-        if not source.name.endswith(("_kernels.c", "_params.c")):
-            return command
-        header = source.with_name(source.name.replace("_params.c", "_kernels.c")).with_suffix(".h")
-        text = source.read_bytes() + header.read_bytes() + f"{target.name} {optimize}".encode()
-        kept = self.folder / f"{hashlib.sha256(text).hexdigest()}.o"
-        if kept.exists():
-            return [sys.executable, "-c", _COPY, str(kept), out]
-        return [sys.executable, "-c", _COMPILE, str(kept), out, *command]
-
-    def link_command(
-        self,
-        target: Target,
-        objects: Sequence[str],
-        script: Path | None,
-        out: str,
-        map_file: str,
-    ) -> list[str]:
-        return self.inner.link_command(target, objects, script, out, map_file)
-
-
-_COPY = "import shutil, sys; shutil.copy(sys.argv[1], sys.argv[2])"
-_COMPILE = """
-import shutil, subprocess, sys
-done = subprocess.run(sys.argv[3:])
-if done.returncode == 0:
-    shutil.copy(sys.argv[2], sys.argv[1])
-sys.exit(done.returncode)
-"""
-
-
-@pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("objects")
-
-
-@cache
-def compiled(network: str, target: str) -> tuple[Model, Compiled]:
+def model_of(network: str) -> Model:
     path, folder = NETWORKS[network]
     if not path.exists() or not folder.exists():
         pytest.skip("needs the real networks in ../shared/models")
-    model = load_model(path, folder / "params.npz" if path.suffix == ".graph" else None)
-    return model, compile_graph(import_model(model), load_target(target))
+    return load_model(path, folder / "params.npz" if path.suffix == ".graph" else None)
 
 
 def build(
-    network: str, board: str, executor: str, transport: str, folder: Path, objects: Path
+    network: str, board: str, executor: str, transport: str, folder: Path, kept: Kept
 ) -> Build:
-    target = load_board(board).target
     try:
         options = resolve_options(board=board, executor=executor, transport=transport)
     except ToolchainError as error:
         pytest.skip(str(error))
-    model, kernels = compiled(network, target)
-    options = replace(options, toolchain=CachedToolchain(options.toolchain, objects))
-    return build_compiled(model, with_executor(kernels, executor), options, folder)
+    return kept.build(model_of(network), options, folder)
 
 
 def check(network: str, program: Build) -> None:
@@ -166,18 +100,18 @@ def needs(board: str, transport: str) -> None:
 @pytest.mark.parametrize(("board", "transport"), FAST)
 @pytest.mark.parametrize("network", [name for name in NETWORKS if name != "digits"])
 def test_every_pair(
-    network: str, board: str, transport: str, executor: str, tmp_path: Path, objects: Path
+    network: str, board: str, transport: str, executor: str, tmp_path: Path, kept: Kept
 ) -> None:
     needs(board, transport)
-    check(network, build(network, board, executor, transport, tmp_path, objects))
+    check(network, build(network, board, executor, transport, tmp_path, kept))
 
 
 @pytest.mark.parametrize("executor", SESSION_EXECUTORS)
 @pytest.mark.parametrize(("board", "transport"), [FAST[0], FAST[3], FAST[6], FAST[7]])
-def test_digits(board: str, transport: str, executor: str, tmp_path: Path, objects: Path) -> None:
+def test_digits(board: str, transport: str, executor: str, tmp_path: Path, kept: Kept) -> None:
     """The quick part of the matrix: also without ../shared."""
     needs(board, transport)
-    check("digits", build("digits", board, executor, transport, tmp_path, objects))
+    check("digits", build("digits", board, executor, transport, tmp_path, kept))
 
 
 @pytest.fixture
@@ -202,26 +136,24 @@ SLOW = [("digits", executor) for executor in SESSION_EXECUTORS] + [
 
 @pytest.mark.parametrize(("network", "executor"), SLOW)
 def test_openocd(
-    network: str, executor: str, chain: RemoteBitbang, tmp_path: Path, objects: Path
+    network: str, executor: str, chain: RemoteBitbang, tmp_path: Path, kept: Kept
 ) -> None:
     needs(REAL, "openocd")
-    program = build(network, REAL, executor, "openocd", tmp_path, objects)
+    program = build(network, REAL, executor, "openocd", tmp_path, kept)
     arguments = (*chain.openocd, "-f", "target/stm32f7x.cfg")
     check(network, over(program, "openocd", Debug(openocd=arguments)))
 
 
 @pytest.mark.parametrize(("network", "executor"), SLOW)
-def test_pyocd(
-    network: str, executor: str, probe: PyOcdServer, tmp_path: Path, objects: Path
-) -> None:
-    program = build(network, REAL, executor, "pyocd", tmp_path, objects)
+def test_pyocd(network: str, executor: str, probe: PyOcdServer, tmp_path: Path, kept: Kept) -> None:
+    program = build(network, REAL, executor, "pyocd", tmp_path, kept)
     check(network, over(program, f"pyocd:{probe.probe}", Debug(pyocd="cortex_m")))
 
 
 @pytest.mark.parametrize("executor", SESSION_EXECUTORS)
-def test_serial_port(executor: str, tmp_path: Path, objects: Path) -> None:
+def test_serial_port(executor: str, tmp_path: Path, kept: Kept) -> None:
     """A pseudo-terminal with a native server on its other side."""
-    program = build("digits", "host", executor, "process", tmp_path, objects)
+    program = build("digits", "host", executor, "process", tmp_path, kept)
     assert program.program is not None
     uart, port = os.openpty()
     tty.setraw(port)
