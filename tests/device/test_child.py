@@ -134,6 +134,23 @@ def test_what_it_started_ends_with_it(tmp_path: Path) -> None:
     wait_for(lambda: not running(grandchild))
 
 
+def test_an_interrupt_during_the_start_ends_the_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[child.Child] = []
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: object, **options: object) -> child.Child:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        started.append(popen(*arguments, **options))  # type: ignore[call-overload]
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start_child(SLEEP)
+    assert child_ending(started[0], 0) == "signal SIGKILL"
+    monkeypatch.undo()
+    end_child(start_child(SLEEP))  # the thread that starts children goes on
+
+
 def test_a_child_in_our_group_ends_alone() -> None:
     started = start_child(SLEEP, own_group=False)
     assert os.getpgid(started.pid) == os.getpgrp()

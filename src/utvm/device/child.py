@@ -19,10 +19,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
+
+from utvm.support.interrupts import interrupts_held
 
 LAUNCHER = Path(__file__).with_name("child_launcher.py")
 
@@ -43,8 +45,8 @@ def start_child(
     """Starts ``command``, in a session and process group of its own unless told otherwise.
 
     A program in our group gets what is typed at the terminal, Ctrl-C included. It has the files
-    ``inherited`` open, besides the standard ones. Callers hold interrupts (support/interrupts.py)
-    until they can undo the start.
+    ``inherited`` open, besides the standard ones. Interrupts wait until it runs, and then end it;
+    callers hold them (support/interrupts.py) until they can undo the start.
     """
 
     def start(command: Sequence[str], inherited: tuple[int, ...]) -> Child:
@@ -59,6 +61,23 @@ def start_child(
             pass_fds=inherited,
         )
 
+    # Cut short, neither the thread that starts children nor a child would be known to anybody.
+    with interrupts_held() as release:
+        child = _started(start, command, inherited)
+        try:
+            release()
+        except KeyboardInterrupt:
+            end_child(child)
+            raise
+    return child
+
+
+def _started(
+    start: Callable[[Sequence[str], tuple[int, ...]], Child],
+    command: Sequence[str],
+    inherited: tuple[int, ...],
+) -> Child:
+    """The child, which has begun to run ``command``."""
     if sys.platform != "linux" or not sys.executable:
         return start(command, inherited)
     reader, writer = os.pipe()
