@@ -20,6 +20,7 @@ from utvm.ir.loop import Load, Module
 from utvm.ir.rewrite import expressions
 from utvm.op.builder import GraphBuilder
 from utvm.op.conv2d import Conv2dAttrs
+from utvm.op.dense import DenseAttrs
 from utvm.op.registry import find_op
 from utvm.op.requantize import RequantizeAttrs
 from utvm.passes.fuse_ops import fuse_ops
@@ -68,9 +69,38 @@ def test_pairs_keep_the_meaning(seed: int, most: int) -> None:
     w = read_weighted_sum(module.functions[0], module.constants)
     assert w is not None
     made = PairKernel(w, module.constants, PairSchedule(rng.randint(1, 3))).build()
-    assert (made is not None) == (w.columns > 1)
-    if made is not None:
-        expect_equal(module, made, seed)
+    assert made is not None
+    expect_equal(module, made, seed)
+
+
+@pytest.mark.parametrize("most", EXTREMES)
+@pytest.mark.parametrize("seed", range(3))
+def test_single_pixels_keep_the_meaning(seed: int, most: int) -> None:
+    """One column, or one row of a dense layer: four filters in a word of weights."""
+    rng = random.Random(seed)
+    data = np.random.default_rng(seed)
+    b = GraphBuilder("net", find_op)
+    filters, depth = rng.choice([1, 3, 4, 6, 9]), rng.choice([2, 6, 16])
+    bias = b.constant(data.integers(-999, 999, (filters,), dtype=np.int32))
+    if seed:
+        x = b.input("x", TensorType((2, 5, 1, depth), DType.INT8))
+        weight = b.constant(data.integers(-most, most, (filters, 3, 1, depth), dtype=np.int8))
+        total = b.emit("conv2d", [x, weight, bias], Conv2dAttrs(padding=(1, 1, 0, 0)))
+    else:
+        x = b.input("x", TensorType((1, depth), DType.INT8))
+        weight = b.constant(data.integers(-most, most, (filters, depth), dtype=np.int8))
+        total = b.emit("dense", [x, weight, bias], DenseAttrs())
+    multiplier = b.constant(data.integers(1 << 28, 1 << 30, (filters,), dtype=np.int32))
+    shift = b.constant(np.array([-6], np.int32))
+    b.output(b.emit("requantize", [total, multiplier, shift], RequantizeAttrs("int8", -128, 127)))
+    module = lower(fuse_ops(b.build(), find_op), find_op)
+    w = read_weighted_sum(module.functions[0], module.constants)
+    assert w is not None
+    layout = pair_layout(w)
+    assert layout is not None and layout.lanes == (2 if w.columns > 1 else 1)
+    made = PairKernel(w, module.constants, PairSchedule()).build()
+    assert made is not None
+    expect_equal(module, made, seed)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from utvm.schedule.weighted_sum import Array
 
 _PIXELS = (3, 2, 4)
 """Results of a channel that make a block, the default first."""
+_MOST_TAPS = 25
+"""All taps of a block stand side by side; longer blocks leave the reach of a branch."""
 _PRODUCT, _RESULT = {2: 4.3, 3: 4.0, 4: 4.3}, 42.0
 """Cycles for a product, by pixels of a block, and for a result."""
 
@@ -32,7 +34,7 @@ def byte_options(
     w: DepthwiseSum, function: Function, constants: Mapping[str, Array]
 ) -> Iterator[Option]:
     """Blocks of one channel."""
-    if not has_groups(w):
+    if not has_groups(w) or prod(w.window) > _MOST_TAPS:
         return
     results = w.image[0] * w.rows * w.columns * w.image[3] * w.multiplier
     weights = int(w.weights.size)

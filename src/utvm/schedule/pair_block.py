@@ -9,6 +9,7 @@ a group, ``s``, holds both pixels' parts in its halves; three instructions add i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,8 +36,6 @@ from utvm.schedule.conv_block import BLOCK, COUNT, PAIR, STEP, BlockBuilder
 from utvm.schedule.pair_layout import HALF, OFFSET, PairLayout, window_taps
 from utvm.schedule.weighted_sum import Array, known_bias
 
-LANES = 2
-"""Pixels of a word."""
 _UNROLLED_TAPS = 8
 """Taps of a turn of the loop."""
 _U32, _I32 = DType.UINT32, DType.INT32
@@ -163,6 +162,11 @@ class PairBuilder(BlockBuilder):
                 more = Var(f"s{i}_{f}_{u}", _U32)
                 result.append(Let(more, sums[f] + Cast(_U32, weight) * pixels))
                 sums[f] = more
+        return [*result, *self._added(sums)]
+
+    def _added(self, sums: Sequence[Expr]) -> list[Stmt]:
+        """The sums of a group, added to those of both halves."""
+        result: list[Stmt] = []
         for f, total in enumerate(sums):
             whole, second = self._total(f), self._second(f)
             result.append(Store(whole, (), Load(whole) + total))
@@ -182,7 +186,7 @@ class PairBuilder(BlockBuilder):
         """Pairs of pixels, whatever is stored of them."""
         names = self.w.variables
         inside = {
-            names["x"]: PAIR * LANES + p,
+            names["x"]: PAIR * self.words.lanes + p,
             names["c"]: BLOCK * self.block.filters + (self._first_result() + f),
         }
 
@@ -195,10 +199,10 @@ class PairBuilder(BlockBuilder):
         b = self.block
         about = (
             f"{b.pixels} pixels x {b.filters} filters, {self._taps_count} taps in groups of "
-            f"{self.words.group}: two pixels a word, weights as bytes plus {OFFSET}."
+            f"{self.words.group}, weights as bytes plus {OFFSET}."
         )
         inputs, outputs = self.epilogue.parameters()
-        name = f"pair{b.pixels}x{b.filters}_{self._taps_count}"
+        name = f"{self.words.stem}{b.pixels}x{b.filters}_{self._taps_count}"
         parameters = (self._window(), self._byte_stream(), self._weights(), *inputs)
         return Function(
             name,

@@ -1,4 +1,4 @@
-"""A convolution or dense layer on pixel pairs: the whole kernel.
+"""A convolution or dense layer on words of pixels: the whole kernel.
 
 In: a weighted sum, the module's constants, the knobs. Out: the kernel that makes words of pixels,
 some columns of results at a time, and runs micro functions on them; or None where the kernel is not
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from utvm.ir.dtype import DType
+from utvm.ir.dtype import DType, dtype_of
 from utvm.ir.loop import (
     Binary,
     Buffer,
@@ -32,8 +32,9 @@ from utvm.ir.loop import (
 from utvm.ir.rewrite import simplify_body, substitute_expr
 from utvm.schedule.conv_block import Block
 from utvm.schedule.conv_kernel import Scheduled
-from utvm.schedule.pair_block import LANES, PairBuilder
+from utvm.schedule.pair_block import PairBuilder
 from utvm.schedule.pair_layout import pair_layout, pair_micro
+from utvm.schedule.quad_block import FILTERS, QuadBuilder
 from utvm.schedule.raw_block import copied_line
 from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import WindowLayout
@@ -85,7 +86,7 @@ class PairKernel:
     @property
     def chunk(self) -> int:
         """Pairs whose words are made at a time."""
-        whole = self.w.columns // LANES
+        whole = self.w.columns // self.layout.lanes
         pairs = whole
         while pairs > 1 and self.layout.words(pairs) > MOST_WORDS:
             pairs -= 1
@@ -105,17 +106,17 @@ class PairKernel:
 
     def _parts(self) -> list[_Part] | None:
         """Whole blocks of filters, then those that are left; for pairs, and for a last pixel."""
-        w, width = self.w, min(self.schedule.filters, self.w.filters)
+        w, single = self.w, self.layout.lanes == 1
+        make = QuadBuilder if single else PairBuilder
+        width = min(FILTERS if single else self.schedule.filters, self.w.filters)
         whole = w.filters - w.filters % width
         parts: list[_Part] = []
         for first, filters in ((0, whole), (whole, w.filters - whole)):
-            for pixels in (LANES, 1) if filters else ():
-                if pixels == 1 and w.columns % LANES == 0:
+            for pixels in dict.fromkeys((self.layout.lanes, 1)) if filters else ():
+                if pixels < self.layout.lanes and w.columns % self.layout.lanes == 0:
                     continue
                 block = Block(pixels, min(width, filters), False)
-                builder = PairBuilder(
-                    w, _UNUSED, block, first, filters, self.constants, self.layout
-                )
+                builder = make(w, _UNUSED, block, first, filters, self.constants, self.layout)
                 built = builder.built()
                 if built is None:
                     return None
@@ -125,7 +126,7 @@ class PairKernel:
                     Buffer(f"{w.function.name}_{kind}{tail}", dtype, (data.size,), "const")
                     for kind, dtype, data in (
                         ("constants", DType.INT32, words),
-                        ("pairs", DType.UINT8, weights),
+                        (self.layout.stem, dtype_of(weights), weights),
                     )
                 ]
                 self.made |= {buffers[0].name: words, buffers[1].name: weights}
@@ -136,7 +137,7 @@ class PairKernel:
 
     def _image(self, parts: list[_Part]) -> tuple[Stmt, ...]:
         w = self.w
-        whole, chunk = w.columns // LANES, self.chunk
+        whole, chunk = w.columns // self.layout.lanes, self.chunk
         full, rest = divmod(whole, chunk)
         row: list[Stmt] = []
         if w.padded:
@@ -144,7 +145,7 @@ class PairKernel:
         row.append(loop(_CHUNK, full, *self._columns(parts, _CHUNK * chunk, chunk)))
         if rest:
             row += self._columns(parts, Imm(full * chunk), rest)
-        if w.columns % LANES:
+        if w.columns % self.layout.lanes:
             row += self._columns(parts, Imm(whole), 0)
         body: tuple[Stmt, ...] = (loop(_Y, w.rows, *row),)
         if w.padded:
@@ -160,14 +161,14 @@ class PairKernel:
             Imm(units),
             Imm(layout.unit // layout.group),
             Imm(layout.apart),
-            Imm(layout.lane if pairs else 0),
+            *((Imm(layout.lane if pairs else 0),) if layout.lanes > 1 else ()),
             Imm(layout.column_words),
         )
-        column = first * (LANES * w.strides[1])
+        column = first * (self.layout.lanes * w.strides[1])
         to = Pointer(self.words, _KY * layout.unit_words)
         name = pair_micro(layout).name
         fill = Invoke(name, (self._pixels(column), to), scalars)
-        pixels = LANES if pairs else 1
+        pixels = self.layout.lanes if pairs else 1
         calls = [self._call(p, first, max(pairs, 1)) for p in parts if p.pixels == pixels]
         return (loop(_KY, layout.rows, fill), *calls)
 
@@ -207,7 +208,7 @@ class PairKernel:
             offset = operand.outer
             step = operand.step(w.variables["x"])
             if step:
-                offset = offset + first * (LANES * step)
+                offset = offset + first * (self.layout.lanes * step)
             offset = substitute_expr(offset, names)
             pointer = Pointer(operand.buffer.view(operand.buffer.elements), offset)
             (results if operand.buffer.scope == "output" else pointers).append(pointer)

@@ -1,4 +1,4 @@
-"""Pixels in pairs: two neighbours of a row in one word, for cores that multiply words only.
+"""Pixels as words: two neighbours of a row in each, for cores that multiply words only.
 
 In: a weighted sum of int8. Out: how its pixels lie as words, and the micro function that makes
 them. A word is a + b * 2^16 for pixels a and b, so one multiplication by a weight makes two
@@ -63,6 +63,13 @@ class PairLayout:
     advance: int
     apart: int
     lane: int
+    lanes: int = 2
+    """Pixels of a word."""
+
+    @property
+    def stem(self) -> str:
+        """What micro functions on such words are called."""
+        return "pair" if self.lanes > 1 else "quad"
 
     @property
     def unit_words(self) -> int:
@@ -96,12 +103,16 @@ class PairLayout:
 
 
 def pair_layout(w: WeightedSum) -> PairLayout | None:
-    """The layout with the largest groups; None where windows or weights are of another kind."""
+    """The layout with the largest groups, of single pixels where there is one column; None where
+    windows or weights are of another kind."""
     plain = w.column_step == 1 and w.pixel_pitch == w.depth and w.first_channel == 0
-    if not (plain and w.narrow and w.source.dtype is DType.INT8 and w.columns > 1):
+    if not (plain and w.narrow and w.source.dtype is DType.INT8):
         return None
     (kh, kw), stride = w.window, w.strides[1]
     lane = stride * w.depth
+    if w.columns == 1:
+        unit = kw * w.depth
+        return PairLayout(group_of(w, unit), unit, 1, kh, 1, lane, 0, lanes=1)
     shared = kw > 2 * stride and group_of(w, w.depth) > 1
     unit = w.depth if shared else kw * w.depth
     group = group_of(w, unit)
@@ -135,7 +146,7 @@ def window_taps(w: WeightedSum, layout: PairLayout) -> Array:
 
 def pair_micro(layout: PairLayout) -> Function:
     """Makes the words of ``count`` units of a row: of ``parts`` groups each."""
-    group = layout.group
+    group, pairs = layout.group, layout.lanes > 1
     turn, part = Var("turn"), Var("part")
     reach = Buffer("x", DType.INT8, (group,), "input")
     words = Buffer("words", _U32, (group + 1,), "output")
@@ -146,20 +157,22 @@ def pair_micro(layout: PairLayout) -> Function:
     for i in range(group):
         first, second, both = (Var(f"{name}_{i}", _U32) for name in ("first", "second", "both"))
         body.append(Let(first, _word(Load(reach, (at + i,)))))
-        body.append(Let(second, _word(Load(reach, (at + LANE + i,)))))
-        body.append(Let(both, first + _shifted(second, 16)))
+        if pairs:
+            body.append(Let(second, _word(Load(reach, (at + LANE + i,)))))
+        body.append(Let(both, first + _shifted(second, 16) if pairs else first))
         body.append(Store(words, (to + (1 + i),), both))
         body.append(Store(total, (), both if i == 0 else Load(total) + both))
-    less = Imm(HALF, _U32) - _shifted(Load(total), 7)
+    whole: Expr = Load(total) if pairs else Load(total) + _shifted(Load(total), 16)
+    less = Imm(HALF, _U32) - _shifted(whole, 7)
     body.append(Store(words, (to,), less))
     inner = For(part, Imm(0), PARTS, tuple(body))
     return Function(
-        f"pairs_{group}",
+        f"{layout.stem}s_{group}",
         (reach,),
         (words,),
         simplify_body((For(turn, Imm(0), COUNT, (inner,)),)),
-        comment=(f"Two pixels a word, in groups of {group} with their constant.",),
-        scalars=(COUNT, PARTS, STEP, LANE, PITCH),
+        comment=(f"Pixels as words, {layout.lanes} each, in groups of {group} with a constant.",),
+        scalars=(COUNT, PARTS, STEP, *((LANE,) if pairs else ()), PITCH),
     )
 
 

@@ -25,16 +25,19 @@ _LOOP_PRODUCT, _LOOP_RESULT = 9.5, 60.0
 _TAP, _PIXELS, _GROUP, _RESULT, _WORD, _CALL = 4.0, 1.3, 3.0, 55.0, 13.0, 120.0
 """Cycles for two products, for loading the word of pixels that some filters share, for adding a
 group, for a result, for making a word, and for what is called once per row."""
+_QUAD = 11.0
+"""Cycles for the products of a single pixel and four filters."""
 
 
 def pair_options(w: WeightedSum, constants: Mapping[str, Array]) -> Iterator[Option]:
     """Blocks of pixel pairs, if they are worth it."""
-    if "c" not in w.variables or "x" not in w.variables:
+    if "c" not in w.variables or w.variables.get("x") is None:
         return
     layout = pair_layout(w)
     if layout is None:
         return
-    for schedule in (PairSchedule(), PairSchedule(3)):
+    widths = (PairSchedule(), PairSchedule(3)) if layout.lanes > 1 else (PairSchedule(),)
+    for schedule in widths:
         cycles = pair_cycles(w, layout, schedule)
         more = schedule != PairSchedule()
         if cycles < _loop_cycles(w) and schedule.filters <= w.filters + (not more):
@@ -59,12 +62,14 @@ def has_instructions(epilogue: tuple[Stmt, ...]) -> bool:
 
 def pair_cycles(w: WeightedSum, layout: PairLayout, schedule: PairSchedule) -> float:
     """An estimate of a run."""
-    pairs = -(-w.columns // 2)
+    pairs = -(-w.columns // layout.lanes)
     taps = int(w.weights.size) // w.filters
     whole, rest = divmod(w.filters, schedule.filters)
     shared = _PIXELS * (whole + (rest > 0)) / w.filters
     products = taps * (_TAP + shared) + taps / layout.group * (_GROUP + shared)
-    results = pairs * w.filters * (products + 2 * _RESULT)
+    if layout.lanes == 1:
+        products = taps * _QUAD / 4 + taps / layout.group * (2 * _GROUP + _PIXELS) / 4
+    results = pairs * w.filters * (products + layout.lanes * _RESULT)
     row = results + layout.words(pairs) * _WORD + _CALL * (2 + layout.rows)
     return w.image[0] * w.rows * row
 

@@ -10,23 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.conftest import PATIENCE_SECONDS
+from tests.crt.programs import needs_qemu
 from tests.loop_interpreter import run_function
 from utvm.codegen.thumb import assemble
 from utvm.device.crt import crt_include_dir, crt_sources
 from utvm.device.elf import read_elf
 from utvm.device.emulator import MemoryRegion, run_elf
 from utvm.device.link import build_elf
+from utvm.device.qemu import run_qemu
 from utvm.device.toolchain import find_toolchain
 from utvm.ir.loop import Buffer, Function
 from utvm.support.errors import ToolchainError
-from utvm.target.board import load_board
-from utvm.target.target import load_target
+from utvm.target.board import Board, load_board
+from utvm.target.target import Target, load_target
 
 Array = npt.NDArray[Any]
 GUARD = 0x5A
@@ -58,16 +62,9 @@ def run_cases(
     cases: Sequence[Case], folder: Path, target: str = "cortex-m4", toolchain: str = "zig"
 ) -> list[Result]:
     """The results of each call, all in one program."""
-    (folder / "program.c").write_text(_program(cases, target), encoding="ascii")
-    stream = b"".join(_memory(case, b) for case in cases for b in buffers_of(case.function))
     board = load_board(load_target(target).default_board)
     found = load_target(target)
-    try:
-        compiler = find_toolchain(toolchain, found)
-    except ToolchainError as error:
-        pytest.skip(str(error))
-    sources = [folder / "program.c", *crt_sources(found, board)]
-    elf = build_elf(compiler, found, board, sources, [crt_include_dir()], folder / "program.elf")
+    elf, stream = _built(cases, folder, board, found, toolchain)
     image = read_elf(elf)
     low, top = (image.symbols[f"__utvm_stack_{end}"].address for end in ("low", "top"))
     regions = [
@@ -86,6 +83,32 @@ def run_cases(
     assert run.exit_status == 0, run.console
     costs = {f.symbol: f for f in run.invocations[0].functions}
     return _results(cases, run.files["utvm_out.bin"], costs)
+
+
+def run_cases_on_qemu(cases: Sequence[Case], folder: Path, board_name: str) -> None:
+    """Compares outputs with the interpreter's, on a machine of QEMU's."""
+    board = load_board(board_name)
+    needs_qemu(board)
+    target = load_target(board.target)
+    elf, stream = _built(cases, folder, board, target, "zig")
+    found = run_qemu(read_elf(elf), board, target, stream, timeout_seconds=PATIENCE_SECONDS)
+    nothing = {f"micro_{n}": SimpleNamespace(cycles=0, instructions=0) for n in range(len(cases))}
+    _compare(cases, _results(cases, found.output, nothing))
+
+
+def _built(
+    cases: Sequence[Case], folder: Path, board: Board, target: Target, toolchain: str
+) -> tuple[Path, bytes]:
+    """The program, and what it is to read."""
+    (folder / "program.c").write_text(_program(cases, target.name), encoding="ascii")
+    stream = b"".join(_memory(case, b) for case in cases for b in buffers_of(case.function))
+    try:
+        compiler = find_toolchain(toolchain, target)
+    except ToolchainError as error:
+        pytest.skip(str(error))
+    sources = [folder / "program.c", *crt_sources(target, board)]
+    elf = build_elf(compiler, target, board, sources, [crt_include_dir()], folder / "program.elf")
+    return elf, stream
 
 
 def _memory(case: Case, buffer: Buffer) -> bytes:
@@ -156,12 +179,16 @@ def check_cases(
 ) -> list[Result]:
     """Runs the cases and compares them with the interpreter."""
     results = run_cases(cases, folder, target, toolchain)
+    _compare(cases, results)
+    return results
+
+
+def _compare(cases: Sequence[Case], results: Sequence[Result]) -> None:
     for number, (case, result) in enumerate(zip(cases, results, strict=True)):
         expected = run_function(case.function, case.arrays, scalars=case.scalars)
         for name, array in expected.items():
             found = result.outputs[name]
             assert np.array_equal(found, array.reshape(-1)), (number, name, found, array)
-    return results
 
 
 def random_case(

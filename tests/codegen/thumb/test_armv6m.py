@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.codegen.thumb.programs import Case, check_cases
+from tests.codegen.thumb.programs import Case, check_cases, run_cases_on_qemu
 from tests.codegen.thumb.test_patterns import PATTERNS, ROWS, Pattern, call, function_of
 from tests.codegen.thumb.test_random import case_of
 from utvm.codegen.thumb import NotSelectableError, assemble
@@ -58,6 +58,15 @@ def test_random_nests_are_exact(tmp_path: Path) -> None:
     """All registers taken, spilled into high ones and onto the stack; long and short branches."""
     nests = [(seed, strides) for seed in (0, 2, 8, 11) for strides in (False, True)]
     check_cases([case_of(seed, strides, packed=False) for seed, strides in nests], tmp_path, TARGET)
+
+
+def test_another_emulator_agrees(tmp_path: Path) -> None:
+    """The board has 16 KB of RAM."""
+    arrays = {name: ROWS[:, k].astype(np.int32) for k, name in enumerate("abc")}
+    arrays["out"] = np.zeros(len(ROWS), np.int32)
+    patterns = (PLAIN["mulhi"], PLAIN["uneven clamp"])
+    cases = [Case(function_of(pattern), arrays, {}) for pattern in patterns]
+    run_cases_on_qemu(cases, tmp_path, "microbit")
 
 
 def test_constants_are_made_byte_by_byte() -> None:
