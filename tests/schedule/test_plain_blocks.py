@@ -8,7 +8,9 @@ statement; and no micro function names an instruction of the DSP extension.
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from tests.schedule.test_conv_blocks import expect_equal
@@ -23,9 +25,11 @@ from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.depthwise_across_kernel import schedule_across
 from utvm.schedule.depthwise_plain import elements_of_block
 from utvm.schedule.depthwise_strips import AcrossSchedule
+from utvm.schedule.folded_block import is_folded
 from utvm.schedule.module import schedule_module
 from utvm.schedule.options import kernel_options
 from utvm.schedule.split_kernel import schedule_split
+from utvm.schedule.weighted_sum import read_weighted_sum
 from utvm.schedule.winograd_block import WinogradSchedule
 from utvm.schedule.winograd_kernel import schedule_winograd
 from utvm.target.target import load_target
@@ -52,6 +56,30 @@ def test_blocks_keep_the_meaning(seed: int, pixel: DType) -> None:
     assert made is not None and all(b.name == "rows" for b in made.function.workspace)
     expect_plain(made)
     expect_equal(module, made, seed)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_two_taps_a_word_keep_the_meaning(seed: int) -> None:
+    rng = random.Random(seed)
+    module = layer(rng, DType.INT8, rng.choice([2, 4, 6, 10]))
+    schedule = replace(knobs(rng), steps=rng.choice([4, 8]), folded=True)
+    w = read_weighted_sum(module.functions[0], module.constants)
+    made = schedule_conv(module.functions[0], module.constants, schedule)
+    assert w is not None and (made is not None) == is_folded(w)
+    if made is not None:
+        expect_plain(made)
+        expect_equal(module, made, seed)
+
+
+def test_half_of_a_word_holds_two_products() -> None:
+    ends = np.array([-128, -127, -1, 0, 1, 126, 127], np.int64)
+    a, b, v, w = (axis.reshape(-1) for axis in np.meshgrid(ends, ends, ends, ends))
+    word = (a + (b << 16)) * (v + (w << 16)) + (1 << 15)
+    upper = (word & 0xFFFFFFFF).astype(np.uint32).view(np.int32) >> 16
+    fits = np.abs(v) + np.abs(w) < 256
+    assert np.array_equal(upper[fits], (a * w + b * v)[fits])
+    assert not np.array_equal(upper, a * w + b * v)
+    assert sorted(set(zip(v[~fits], w[~fits], strict=True))) == [(-128, -128)]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -56,7 +56,8 @@ class ConvSchedule:
     """The knobs: pixels and filters of a block, int16 weights, steps per turn of the loop; whether
     micro functions are ``shared`` with other layers, at the cost of some cycles; whether rows of
     the image stay in a ``ring``, at the cost of weights for each of its turns; whether blocks are
-    on the ``raw`` image; whether they are ``plain``, for cores without DSP instructions."""
+    on the ``raw`` image; whether they are ``plain``, for cores without DSP instructions,
+    and then of two taps a word (``folded``), at the cost of twice the weights."""
 
     pixels: int = 2
     filters: int = 4
@@ -66,6 +67,7 @@ class ConvSchedule:
     ring: bool = False
     raw: bool = False
     plain: bool = False
+    folded: bool = False
 
 
 @dataclass

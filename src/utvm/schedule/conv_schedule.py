@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from utvm.ir.loop import Function
 from utvm.schedule.conv_block import Block
 from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Scheduled, plain_schedule
+from utvm.schedule.folded_kernel import FoldedKernel
 from utvm.schedule.panel_kernel import PanelKernel, has_panels
 from utvm.schedule.plain_kernel import PlainKernel
 from utvm.schedule.raw_kernel import RawKernel
@@ -36,6 +37,8 @@ def kernel_of(
     w: WeightedSum, constants: Mapping[str, Array], schedule: ConvSchedule
 ) -> Scheduled | None:
     """The kernel of one weighted sum, on its own."""
+    if schedule.folded:
+        return FoldedKernel(w, constants, schedule).build()
     if schedule.plain:
         made = PlainKernel(w, constants, schedule).build()
         if made is not None:

@@ -34,6 +34,7 @@ PLAIN_KNOBS: Knobs = {
     "pixels": (1, 2, 3, 4, 5, 6),
     "filters": (1, 2, 3, 4, 5, 6, 8),
     "steps": (4, 8, 12, 16, 32),
+    "folded": (0, 1),
 }
 DEPTHWISE_KNOBS: Knobs = {
     "width": (1, 2, 3, 4, 5, 6, 7, 8, 10),
@@ -59,7 +60,7 @@ POOL_KNOBS: Knobs = {"together": (1, 2, 3, 4, 6)}
 ELEMENT_KNOBS: Knobs = {"elements": (2, 4, 6, 8, 12, 16)}
 LOOP_KNOBS: Knobs = {"columns": (1, 2, 3, 4), "channels": (1, 2, 4, 8), "depth": (1, 2, 4, 8)}
 
-_UNNAMED = ("shared", "ring", "raw", "plain")
+_UNNAMED = ("shared", "ring", "raw", "plain", "folded")
 
 Wanted = Callable[[Config], bool]
 """Whether an option that is no default is asked for, by its config."""

@@ -15,7 +15,7 @@ from functools import cache, partial
 from utvm.ir.loop import Function
 from utvm.schedule.conv_kernel import ConvSchedule
 from utvm.schedule.conv_schedule import schedule_conv
-from utvm.schedule.estimates import copying_cycles
+from utvm.schedule.folded_block import is_folded
 from utvm.schedule.knobs import (
     PLAIN_KNOBS,
     Option,
@@ -24,7 +24,7 @@ from utvm.schedule.knobs import (
     default_config,
     schedule_of,
 )
-from utvm.schedule.plain_block import TURN, plain_rows
+from utvm.schedule.plain_block import TURN, line_elements, plain_rows
 from utvm.schedule.records import Config
 from utvm.schedule.split_kernel import schedule_split
 from utvm.schedule.weighted_sum import Array, WeightedSum
@@ -41,6 +41,10 @@ _END = 6.0
 """Cycles of the end of a loop."""
 _RESULT = 12.0
 """Cycles per result for bias, rescale, store and loops."""
+_COPIED, _FOLDED = 0.6, 2.5
+"""Cycles for a byte that is copied between padding, and for one that becomes half a word."""
+_FOLDED_STEPS = 8
+"""Taps of a turn, two a word."""
 _APART = 2.6
 """Cycles per product where words of a line buffer are taken apart."""
 _PIXELS = {1: 6, 2: 3, 3: 2}
@@ -55,18 +59,20 @@ def plain_options(
     default = _default_block(w)
     longer = replace(default, steps=2 * default.steps)
     rows = plain_rows(w)
-    found = (default, longer) if rows and longer.steps <= rows.segment else (default,)
+    found = [default, longer] if rows and longer.steps <= rows.segment else [default]
+    if is_folded(w):
+        found += _folded_blocks(w)
     defaults = {default_config("direct", block): block for block in found}
     space = ((c, s) for c, s in _space(not w.narrow) if wanted(c) and _fits(w, s))
     for config, schedule in (defaults | dict(space)).items():
         yield Option(
-            plain_cycles(w, schedule),
-            weights * (2 if schedule.wide else 1),
+            (folded_cycles if schedule.folded else plain_cycles)(w, schedule),
+            weights * (2 if schedule.wide or schedule.folded else 1),
             partial(schedule_conv, function, constants, schedule),
             config,
             config in defaults,
             of_weights=weights,
-            lavish=schedule == longer,
+            lavish=schedule.steps > (_FOLDED_STEPS if schedule.folded else default.steps),
         )
 
 
@@ -114,20 +120,53 @@ def _fits(w: WeightedSum, schedule: ConvSchedule) -> bool:
         and schedule.pixels <= w.columns
         and schedule.filters <= w.filters
         and (2 * schedule.steps <= rows.segment or schedule.steps == TURN)
+        and (not schedule.folded or is_folded(w))
     )
+
+
+def _folded_blocks(w: WeightedSum) -> list[ConvSchedule]:
+    """The fastest block of two taps a word, and the same with longer turns."""
+    shapes = [(2, 3), (3, 2), (2, 2), (1, 4)] if w.columns > 1 else [(1, 4)]
+    blocks = [
+        ConvSchedule(p, min(f, w.filters), not w.narrow, _FOLDED_STEPS, plain=True, folded=True)
+        for p, f in shapes
+        if p <= w.columns
+    ]
+    best = min(blocks, key=lambda block: folded_cycles(w, block))
+    return [best, replace(best, steps=2 * best.steps)]
 
 
 def plain_cycles(w: WeightedSum, schedule: ConvSchedule) -> float:
     """Cycles of a run: products and loads tap by tap, results, copies of rows."""
     taps = int(w.weights.size) // w.filters
+    results = w.columns * w.filters
+    each = _APART * results
+    if plain_rows(w) is not None:
+        each = sum(
+            blocks * (sums + _LOAD * loads + _END / schedule.steps)
+            for blocks, sums, loads in _sizes(w, schedule)
+        )
+    copied = w.window[0] * line_elements(w) * _COPIED
+    return w.image[0] * w.rows * (taps * each + _RESULT * results + copied)
+
+
+def folded_cycles(w: WeightedSum, schedule: ConvSchedule) -> float:
+    """The same two taps at a time, and what their words take."""
+    taps = int(w.weights.size) // w.filters
+    each = sum(
+        blocks * (sums + (_LOAD * loads + 2 * _END / schedule.steps) / 2)
+        for blocks, sums, loads in _sizes(w, schedule)
+    )
+    seen = ((w.columns - 1) * w.strides[1] + w.window[1]) * w.depth * w.window[0]
+    results = w.columns * w.filters
+    return w.image[0] * w.rows * (taps * each + _RESULT * results + _FOLDED * seen)
+
+
+def _sizes(w: WeightedSum, schedule: ConvSchedule) -> Iterator[tuple[int, int, int]]:
+    """The blocks of a row of results: how many, their sums, and what they load for a tap."""
     width = min(schedule.filters, w.filters)
     pixels = min(schedule.pixels, w.columns)
-    turn = 0.0
-    end = _END / schedule.steps
     for side, columns in ((pixels, w.columns // pixels), (1, w.columns % pixels)):
         for filters, blocks in ((width, w.filters // width), (w.filters % width, 1)):
             if filters:
-                turn += columns * blocks * (side * filters + _LOAD * (side + filters) + end)
-    rows, results = w.image[0] * w.rows, w.columns * w.filters
-    each = turn if plain_rows(w) is not None else _APART * results
-    return rows * (taps * each + _RESULT * results) + copying_cycles(w)
+                yield columns * blocks, side * filters, side + filters
