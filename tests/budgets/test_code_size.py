@@ -29,18 +29,18 @@ WORDS = ("kws",)
 def test_code_stays_small(
     name: str, objective: str, target: str, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
-    expect_small(name, objective, target, shared_models, tmp_path)
+    expect_small(name, objective, target, shared_models, kept, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["resnet8", "vww96"])
 def test_code_without_packed_words_stays_small(
-    name: str, shared_models: Path, tmp_path: Path
+    name: str, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
-    expect_small(name, "balanced", "cortex-m3", shared_models, tmp_path)
+    expect_small(name, "balanced", "cortex-m3", shared_models, kept, tmp_path)
 
 
 def expect_small(
-    name: str, objective: str, target: str, shared_models: Path, tmp_path: Path
+    name: str, objective: str, target: str, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
     model = load_model(shared_models / f"mlperf_{name}_int8" / "model.tflite")
     options = with_schedules(resolve_options(target), objective, portable_c=False)
