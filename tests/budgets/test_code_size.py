@@ -32,11 +32,14 @@ def test_code_stays_small(
     expect_small(name, objective, target, shared_models, kept, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["resnet8", "vww96"])
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [("resnet8", "cortex-m3"), ("vww96", "cortex-m3"), ("vww96", "cortex-m0plus")],
+)
 def test_code_without_packed_words_stays_small(
-    name: str, shared_models: Path, kept: Kept, tmp_path: Path
+    name: str, target: str, shared_models: Path, kept: Kept, tmp_path: Path
 ) -> None:
-    expect_small(name, "balanced", "cortex-m3", shared_models, kept, tmp_path)
+    expect_small(name, "balanced", target, shared_models, kept, tmp_path)
 
 
 def expect_small(
