@@ -139,6 +139,15 @@ FAMILIES: dict[str, tuple[ConvSchedule | DepthwiseSchedule, dict[str, Any]]] = {
     "plain": (ConvSchedule(plain=True), {}),
     "plain rows": (ConvSchedule(plain=True), {"window": (3, 3), "shape": (4, 3, 5)}),
     "shifts": (ConvSchedule(filters=3), {"own_shifts": True, "filters": 5}),
+    "raised": (ConvSchedule(wide=True), {"shape": (2, 5, 12)}),
+    "raised, looped": (
+        ConvSchedule(wide=True, steps=4),
+        {"window": (3, 3), "shape": (3, 4, 4), "own_shifts": True},
+    ),
+    "raised ring": (
+        ConvSchedule(wide=True, steps=5, ring=True),
+        {"window": (2, 3), "shape": (4, 4, 4), "residual": True},
+    ),
     "planes": (DepthwiseSchedule(wide=False), {"depthwise": True, "window": (3, 3)}),
     "raised planes": (DepthwiseSchedule(), {"depthwise": True, "window": (3, 3)}),
     "raised strips": (
@@ -185,7 +194,7 @@ def test_kernels_keep_the_meaning(family: str) -> None:
         text = {name for micro in made.micros for name in begins(micro)}
         lets = {s.var.name for m in made.micros for s in lets_of(m.body)}
         assert "bias" not in text and not any(name.startswith("bias") for name in lets)
-        if "planes" in family or family == "unrolled":
+        if "planes" in family or family in ("unrolled", "raised"):
             assert text == {"zero"}, "the first product is added to nothing"
 
 
@@ -206,11 +215,12 @@ def test_winograd_adds_no_bias() -> None:
         assert any(name.startswith("biased") for name in names) == biased, "a shift by 2 is free"
 
 
-def test_pixels_are_shifted_where_a_bias_goes() -> None:
-    """Weights alone can't be shifted far enough; three channels are spread one by one."""
+@pytest.mark.parametrize("knobs", [DepthwiseSchedule(), ConvSchedule(wide=True)])
+def test_pixels_are_shifted_where_a_bias_goes(knobs: ConvSchedule | DepthwiseSchedule) -> None:
+    """Weights alone can't be shifted far enough; pixels of three channels are no words."""
     for depth, raised in ((8, True), (3, False)):
-        module = layer(4, (4, 5, depth), (3, 3), depthwise=True)
-        made = scheduled(module, DepthwiseSchedule())
+        module = layer(4, (4, 5, depth), (3, 3), depthwise=isinstance(knobs, DepthwiseSchedule))
+        made = scheduled(module, knobs)
         expect_equal(module, made, 4)
         assert any("raised" in micro.name for micro in made.micros) == raised
 

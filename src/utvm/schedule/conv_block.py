@@ -41,6 +41,7 @@ from utvm.ir.rewrite import (
 )
 from utvm.schedule.clamp import Clamp, pair, read_clamp, value_of
 from utvm.schedule.epilogue import Epilogue, Sharing
+from utvm.schedule.unbiased import RAISED
 from utvm.schedule.weighted_sum import (
     Array,
     WeightedSum,
@@ -153,7 +154,10 @@ class BlockBuilder:
         return self._function(body), stream
 
     def _shift(self, biases: Array) -> int:
-        """How far left weights and biases are shifted, so that the epilogue need not shift sums."""
+        """How far left weights and biases are shifted, so that the epilogue need not shift sums;
+        with raised pixels, these and weights."""
+        if self.w.raised:
+            return self.epilogue.left_shift
         if not self.block.wide:
             return 0
         return folded_shift(self.epilogue.left_shift, self.w.weights, self.w.source.dtype, biases)
@@ -166,7 +170,7 @@ class BlockBuilder:
     def _stream(self, biases: Array, shift: int, turn: int) -> np.ndarray:
         """Per block: biases, if any, weights, constants of the rescale filter by filter."""
         b = self.block
-        taps = self._taps(turn) << shift
+        taps = self._taps(turn) << (shift - RAISED if self.w.raised else shift)
         per_filter = self.epilogue.streamed(self.constants)
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):

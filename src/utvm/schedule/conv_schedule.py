@@ -12,6 +12,7 @@ from utvm.ir.loop import Function
 from utvm.schedule.conv_block import Block
 from utvm.schedule.conv_kernel import ConvKernel, ConvSchedule, Scheduled, plain_schedule
 from utvm.schedule.folded_kernel import FoldedKernel
+from utvm.schedule.line_buffer import may_raise
 from utvm.schedule.panel_kernel import PanelKernel, has_panels
 from utvm.schedule.plain_kernel import PlainKernel
 from utvm.schedule.raw_kernel import RawKernel
@@ -28,6 +29,8 @@ def schedule_conv(
         return None
     if not schedule.wide:
         w, constants = sum_without_bias(w, constants)
+    elif may_raise(w) and not (schedule.shared or schedule.raw or schedule.plain):
+        w, constants = sum_without_bias(w, constants, raised=True)
     if schedule.shared:
         return _on_panels(w, constants, schedule)
     return kernel_of(w, constants, schedule)

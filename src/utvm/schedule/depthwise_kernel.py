@@ -41,7 +41,7 @@ from utvm.schedule.depthwise_block import DepthwiseBuilder, PlaneLayout
 from utvm.schedule.depthwise_spread import spread_few
 from utvm.schedule.depthwise_sum import DepthwiseSum, Prepared, prepare, read_depthwise
 from utvm.schedule.fill import blank, fills_of
-from utvm.schedule.unbiased import RAISED
+from utvm.schedule.unbiased import RAISED, raised_halves
 from utvm.schedule.weighted_sum import Array
 
 I16 = DType.INT16
@@ -397,9 +397,7 @@ def _pairs(
             Call(apart, (both,), DType.INT32) for apart in (expand, f"{expand}_ror8")
         )
         if raised:
-            lower = Binary("&", Cast(DType.UINT32, both), Imm(0x00FF00FF, DType.UINT32))
-            shifted = Cast(DType.INT32, Binary("<<", lower, Imm(RAISED, DType.UINT32)))
-            values = (shifted, Binary("&", both, Imm(-0x00FF0100)))
+            values = raised_halves(both)
         for channel, value in enumerate(values, first):
             result.append(Store(planes, (pixel + plane * channel,), value, 2))
     return tuple(result)

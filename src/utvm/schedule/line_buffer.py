@@ -30,6 +30,7 @@ from utvm.ir.loop import (
 )
 from utvm.ir.rewrite import simplify_body
 from utvm.schedule.fill import blank
+from utvm.schedule.unbiased import RAISED, raised_halves
 from utvm.schedule.weighted_sum import WeightedSum
 from utvm.schedule.window_layout import WindowLayout
 
@@ -57,9 +58,13 @@ def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
         word = Var(f"word_{g}")
         at = _GROUP * 4 + 4 * g
         body.append(Let(word, Load(source, (_PIXEL * stride + at,), 4)))
-        for half, name in enumerate((expand, f"{expand}_ror8")):
+        values: tuple[Expr, ...] = raised_halves(word)
+        if not w.raised:
+            names = expand, f"{expand}_ror8"
+            values = tuple(Call(name, (word,), DType.INT32) for name in names)
+        for half, value in enumerate(values):
             index = _PIXEL * layout.column + (at + 2 * half)
-            body.append(Store(lines, (index,), Call(name, (word,), DType.INT32), 2))
+            body.append(Store(lines, (index,), value, 2))
     inner = For(_GROUP, Imm(0), Imm(groups), tuple(body), unroll, parallel=True)
     about = f"{w.depth} bytes of each pixel as int16: bytes 0 and 2 of four, then 1 and 3."
     return Function(
@@ -70,6 +75,11 @@ def expand_micro(w: WeightedSum, layout: WindowLayout) -> Function:
         comment=(about,),
         scalars=(_COUNT,),
     )
+
+
+def may_raise(w: WeightedSum) -> bool:
+    """Whether pixels may be shifted when they are expanded: signed bytes, four at a time."""
+    return w.source.dtype is DType.INT8 and w.depth % 4 == 0
 
 
 def has_expand(w: WeightedSum, layout: WindowLayout) -> bool:
@@ -103,7 +113,12 @@ def _copy_micro(w: WeightedSum, layout: WindowLayout) -> Function:
 
 def _micro_name(stem: str, w: WeightedSum, layout: WindowLayout) -> str:
     """Buffers of other forms in one kernel are filled by micro functions of their own."""
-    return f"{stem}_{w.depth}{layout.name.removeprefix('lines')}"
+    return f"{stem}_{w.depth}{'_raised' * w.raised}{layout.name.removeprefix('lines')}"
+
+
+def _padding(w: WeightedSum) -> int:
+    """What padding is in the buffer."""
+    return w.padding << (RAISED if w.raised else 0)
 
 
 def _column_stride(w: WeightedSum) -> int:
@@ -115,7 +130,7 @@ def fill_once(w: WeightedSum, layout: WindowLayout) -> tuple[Stmt, ...]:
     """What stays for all rows: padding left and right, and elements of no use."""
     if not w.padded and layout.elements == layout.columns * w.window[0] * w.depth:
         return ()
-    return (blank(buffer_of(layout), Imm(0), w.padding, 1, layout.elements),)
+    return (blank(buffer_of(layout), Imm(0), _padding(w), 1, layout.elements),)
 
 
 def fill_row(
@@ -176,7 +191,7 @@ def _blank_row(w: WeightedSum, layout: WindowLayout, to: Expr, count: int) -> St
     """``count`` pixels of a row outside of the image."""
     lines = buffer_of(layout)
     if w.depth % 2 == 0:
-        return blank(lines, to, w.padding, count, w.depth, layout.column)
+        return blank(lines, to, _padding(w), count, w.depth, layout.column)
     pixel, element = Var("pixel"), Var("i")
     index = to + pixel * layout.column + element
     store = Store(lines, (index,), Imm(w.padding, I16))

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from utvm.ir.dtype import DType
-from utvm.ir.loop import Binary, Buffer, Call, Expr, Imm, Let, Load, Stmt, Var
+from utvm.ir.loop import Binary, Buffer, Call, Cast, Expr, Imm, Let, Load, Stmt, Var
 from utvm.ir.rewrite import expressions
 from utvm.schedule.weighted_sum import Array, WeightedSum, known_bias, largest_sum
 
@@ -40,6 +40,13 @@ _WORD = 1 << 32
 _NO_BOUND = 1 << 62
 _MOST = 1 << 29
 """Products and addends stay below this, so that neither they nor what is added later overflow."""
+
+
+def raised_halves(word: Var) -> tuple[Expr, Expr]:
+    """Bytes 0 and 2, and 1 and 3 of a word, as the upper bytes of halfwords."""
+    lower = Binary("&", Cast(DType.UINT32, word), Imm(0x00FF00FF, DType.UINT32))
+    shifted = Cast(DType.INT32, Binary("<<", lower, Imm(RAISED, DType.UINT32)))
+    return shifted, Binary("&", word, Imm(-0x00FF0100))
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,16 +198,18 @@ class _Search:
 
 
 def sum_without_bias(
-    w: WeightedSum, constants: Mapping[str, Array], free: int = 1
+    w: WeightedSum, constants: Mapping[str, Array], free: int = 1, raised: bool = False
 ) -> tuple[WeightedSum, Mapping[str, Array]]:
     """The sum without its bias, and the constants for it; as it is where that cannot be."""
     biases, index = known_bias(w.bias, w.filters, constants), Var(w.variables["c"])
     if biases is None or not biases.any():
         return w, constants
-    found = unbiased(w.weights, biases, w.source.dtype, w.acc, w.epilogue, constants, index, free)
+    found = unbiased(
+        w.weights, biases, w.source.dtype, w.acc, w.epilogue, constants, index, free, raised
+    )
     if found is None:
         return w, constants
-    bare = replace(w, bias=Imm(0), epilogue=found.epilogue)
+    bare = replace(w, bias=Imm(0), epilogue=found.epilogue, raised=raised)
     return bare, {**constants, **found.constants}
 
 

@@ -68,6 +68,9 @@ class WeightedSum:
     """Elements from one pixel of the image to the next; 0 is ``depth``."""
     first_channel: int = 0
     """Where the ``depth`` channels of a pixel begin that are read."""
+    raised: bool = False
+    """Pixels are shifted left in the line buffer (``unbiased.RAISED``), so that sums need not be
+    as far."""
 
     @property
     def pixel_pitch(self) -> int:
