@@ -225,6 +225,16 @@ def test_pixels_are_shifted_where_a_bias_goes(knobs: ConvSchedule | DepthwiseSch
         assert any("raised" in micro.name for micro in made.micros) == raised
 
 
+def test_steps_that_fill_no_turn_begin_the_sums() -> None:
+    """15 steps in turns of four: three in front of the loop, with or without a bias."""
+    for options in ({}, {"left": 0}):
+        module = layer(5, (1, 4, 30), **options)
+        made = scheduled(module, ConvSchedule(wide=True, steps=4))
+        expect_equal(module, made, 5)
+        found = begins(next(m for m in made.micros if m.name.startswith("conv2x4")))
+        assert found == {"bias"}, "thirty channels are no whole words: pixels stay as they are"
+
+
 @pytest.mark.parametrize("options", [{"less": 2}, {"left": 0}, {"single": True}])
 def test_what_keeps_its_bias(options: dict[str, Any]) -> None:
     """Rescales that bend, sums that are not shifted, filters with nothing but a bias."""

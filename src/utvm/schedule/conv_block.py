@@ -233,7 +233,7 @@ class BlockBuilder:
                 result.append(Let(bias, self._word(f)))
             for p in range(self.block.pixels):
                 result.append(Alloc(self._acc(p, f)))
-                if self._looped:
+                if self._looped and not self._ahead:
                     result.append(Store(self._acc(p, f), (), bias))
         return result
 
@@ -243,20 +243,22 @@ class BlockBuilder:
 
     @property
     def _looped(self) -> bool:
-        """Whether sums begin in front of a loop; else the first product adds to the bias."""
+        """Whether there is a loop over steps."""
         return self._word_steps() > MOST_UNROLLED
+
+    @property
+    def _ahead(self) -> int:
+        """Steps in front of the loop, those that fill no turn: the first one begins the sums."""
+        return self._word_steps() % self.block.steps if self._looped else 0
 
     def _sums(self, steps: int) -> list[Stmt]:
         """All steps: in a loop of ``block.steps`` each, or one behind the other where few."""
         if not self._looped:
             return [stmt for u in range(steps) for stmt in self._step(None, u)]
-        many = self.block.steps
-        whole = steps - steps % many
-        inner = tuple(stmt for u in range(many) for stmt in self._step(STEP, u))
-        result: list[Stmt] = [For(STEP, Imm(0), Imm(whole), inner, many)]
-        for u in range(whole, steps):
-            result += self._step(None, u)
-        return result
+        many, ahead = self.block.steps, self._ahead
+        result = [stmt for u in range(ahead) for stmt in self._step(None, u)]
+        inner = tuple(stmt for u in range(ahead, ahead + many) for stmt in self._step(STEP, u))
+        return [*result, For(STEP, Imm(0), Imm(steps - ahead), inner, many)]
 
     def _step(self, k: Expr | None, u: int) -> list[Stmt]:
         """Two taps: the words of all pixels against those of all filters."""

@@ -61,14 +61,14 @@ class FoldedBuilder(BlockBuilder):
     # Constants.
 
     def _after_sums(self) -> int:
-        return self.block.filters * (1 + self._rows * self._row_words)
+        return self._biases + self.block.filters * self._rows * self._row_words
 
     @property
     def _block_words(self) -> int:
         return self._after_sums() + self.block.filters * len(self.epilogue.per_filter)
 
     def _stream(self, biases: Array, shift: int, turn: int) -> np.ndarray:
-        """Per block: biases, words of weights pair by pair, constants of the rescale."""
+        """Per block: biases, if any, words of weights pair by pair, constants of the rescale."""
         b = self.block
         taps = self.w.weights.reshape(self.w.filters, -1, 2).astype(np.int64)
         words = (taps[..., 1] + (taps[..., 0] << 16) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
@@ -76,7 +76,7 @@ class FoldedBuilder(BlockBuilder):
         parts: list[np.ndarray] = []
         for begin in range(self.first, self.first + self.filters, b.filters):
             own = slice(begin, begin + b.filters)
-            parts += [biases[own], words[own].T.reshape(-1)]
+            parts += [biases[own][: self._biases], words[own].T.reshape(-1)]
             if per_filter:
                 parts.append(np.stack([data[own] for data in per_filter], axis=1).reshape(-1))
         return np.concatenate(parts).astype(np.int32)
@@ -97,6 +97,10 @@ class FoldedBuilder(BlockBuilder):
     @property
     def _looped(self) -> bool:
         return True
+
+    @property
+    def _ahead(self) -> int:
+        return 0
 
     def _sums(self, steps: int) -> list[Stmt]:
         """Row by row; pairs in a loop where a row has many."""
@@ -123,7 +127,7 @@ class FoldedBuilder(BlockBuilder):
             result.append(Let(Var(f"x{p}_{pair}", _U32), load))
         for f in range(b.filters):
             weight = Var(f"w{f}_{pair}", _U32)
-            word = self._word(b.filters * (1 + pair) + f)
+            word = self._word(self._biases + b.filters * pair + f)
             word = Load(word.buffer, (word.indices[0] + ahead,))
             result.append(Let(weight, Cast(_U32, word)))
             for p in range(b.pixels):

@@ -63,6 +63,10 @@ class PanelBuilder(BlockBuilder):
     def _looped(self) -> bool:
         return True
 
+    @property
+    def _ahead(self) -> int:
+        return 0
+
     def _blocks(self) -> Expr:
         return BLOCKS
 

@@ -115,6 +115,10 @@ class PlainBuilder(BlockBuilder):
     def _looped(self) -> bool:
         return self.rows.rows * self.rows.segment > MOST_TAPS
 
+    @property
+    def _ahead(self) -> int:
+        return 0
+
     def _sums(self, steps: int) -> list[Stmt]:
         """Row by row; taps in a loop where a row has many."""
         at = self.rows

@@ -111,6 +111,10 @@ class RawBuilder(BlockBuilder):
     def _looped(self) -> bool:
         return self._word_steps() > MOST_UNROLLED
 
+    @property
+    def _ahead(self) -> int:
+        return 0
+
     def _sums(self, steps: int) -> list[Stmt]:
         """Row by row; words in a loop where a row has many."""
         at, lanes = self.places(), lanes_of(self.w)

@@ -22,7 +22,7 @@ static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
       "  str r2, [sp, #4]\n"                 /* in0 on the stack */
       "  str r3, [sp, #8]\n"                 /* out on the stack */
       "  str r1, [sp, #20]\n"                /* w on the stack */
-      "  adds r1, r1, #144\n"                /* w end <- w */
+      "  adds r1, r1, #160\n"                /* w end <- w */
       "  str r1, [sp, #12]\n"                /* w end on the stack */
       "  str r0, [sp, #16]\n"                /* x on the stack */
       "  ldr r1, [sp, #60]\n"                /* count */
@@ -34,284 +34,282 @@ static UTVM_ASSEMBLY void tvmgen_residual_conv2x4_36_int8(
       "  bge .Ltvmgen_residual_conv2x4_36_int8_1\n"
       ".Ltvmgen_residual_conv2x4_36_int8_2:\n"           /* for pair */
       "  ldr r0, [sp, #20]\n"                /* w on the stack */
-      "  ldr r8, [r0]\n"                     /* acc_1_0 <- w */
-      "  ldr r9, [r0, #4]\n"                 /* acc_1_1 <- w */
-      "  ldr r10, [r0, #8]\n"                /* acc_1_2 <- w */
-      "  ldr r11, [r0, #12]\n"               /* acc_1_3 <- w */
-      "  mov r12, r8\n"                      /* acc_0_0 <- acc_1_0 */
-      "  mov lr, r9\n"                       /* acc_0_1 <- acc_1_1 */
-      "  mov r7, r10\n"                      /* acc_0_2 <- acc_1_2 */
-      "  mov r6, r11\n"                      /* acc_0_3 <- acc_1_3 */
-      "  adds r0, r0, #16\n"                 /* w */
+      "  ldr r1, [sp, #16]\n"                /* x on the stack */
+      "  ldr r2, [r0]\n"                     /* bias_0 <- w */
+      "  ldr r3, [r1, #24]\n"                /* x1_0 <- x */
+      "  ldr r4, [r0, #16]\n"                /* w01_0 <- w */
+      "  ldr r5, [r1]\n"                     /* x0_0 <- x */
+      "  ldr r6, [r0, #4]\n"                 /* bias_1 <- w */
+      "  ldr r7, [r0, #8]\n"                 /* bias_2 <- w */
+      "  ldr r8, [r0, #20]\n"                /* w23_0 <- w */
+      "  ldr r9, [r0, #12]\n"                /* bias_3 <- w */
+      "  sxtb16 r10, r4\n"                   /* w0_0 <- w01_0 */
+      "  smlad r11, r3, r10, r2\n"           /* acc_1_0 <- x1_0, w0_0, bias_0 */
+      "  smlad r10, r5, r10, r2\n"           /* acc_0_0 <- x0_0, w0_0, bias_0 */
+      "  sxtb16 r12, r4, ror #8\n"           /* w1_0 <- w01_0 */
+      "  smlad lr, r3, r12, r6\n"            /* acc_1_1 <- x1_0, w1_0, bias_1 */
+      "  smlad r12, r5, r12, r6\n"           /* acc_0_1 <- x0_0, w1_0, bias_1 */
+      "  sxtb16 r6, r8\n"                    /* w2_0 <- w23_0 */
+      "  smlad r4, r3, r6, r7\n"             /* acc_1_2 <- x1_0, w2_0, bias_2 */
+      "  smlad r7, r5, r6, r7\n"             /* acc_0_2 <- x0_0, w2_0, bias_2 */
+      "  sxtb16 r8, r8, ror #8\n"            /* w3_0 <- w23_0 */
+      "  smlad r6, r3, r8, r9\n"             /* acc_1_3 <- x1_0, w3_0, bias_3 */
+      "  smlad r8, r5, r8, r9\n"             /* acc_0_3 <- x0_0, w3_0, bias_3 */
+      "  ldr r2, [r1, #4]\n"                 /* x0_1 <- x */
+      "  ldr r3, [r0, #24]\n"                /* w01_1 <- w */
+      "  ldr r5, [r1, #28]\n"                /* x1_1 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_1 <- w01_1 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_1, w0_1 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_1, w0_1 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_1 <- w01_1 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_1, w1_1 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_1, w1_1 */
+      "  adds r1, r1, #8\n"                  /* x */
+      "  str r1, [sp, #16]\n"                /* x on the stack */
+      "  ldr r1, [r0, #28]\n"                /* w23_1 <- w */
+      "  sxtb16 r9, r1\n"                    /* w2_1 <- w23_1 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_1, w2_1 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_1, w2_1 */
+      "  sxtb16 r9, r1, ror #8\n"            /* w3_1 <- w23_1 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_1, w3_1 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_1, w3_1 */
+      "  adds r0, r0, #32\n"                 /* w */
       "  str r0, [sp, #20]\n"                /* w on the stack */
       ".Ltvmgen_residual_conv2x4_36_int8_4:\n"           /* for k */
       "  ldr r0, [sp, #16]\n"                /* x on the stack */
       "  ldr r1, [sp, #20]\n"                /* w on the stack */
-      "  ldr r2, [r0]\n"                     /* x0_0 <- x */
-      "  ldr r3, [r1]\n"                     /* w01_0 <- w */
-      "  ldr r4, [r0, #24]\n"                /* x1_0 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_0 <- w01_0 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_0, w0_0 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_0, w0_0 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_0 <- w01_0 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_0, w1_0 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_0, w1_0 */
-      "  ldr r3, [r1, #4]\n"                 /* w23_0 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_0 <- w23_0 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_0, w2_0 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_0, w2_0 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_0 <- w23_0 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_0, w3_0 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_0, w3_0 */
-      "  ldr r2, [r0, #4]\n"                 /* x0_1 <- x */
-      "  ldr r3, [r1, #8]\n"                 /* w01_1 <- w */
-      "  ldr r4, [r0, #28]\n"                /* x1_1 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_1 <- w01_1 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_1, w0_1 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_1, w0_1 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_1 <- w01_1 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_1, w1_1 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_1, w1_1 */
-      "  ldr r3, [r1, #12]\n"                /* w23_1 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_1 <- w23_1 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_1, w2_1 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_1, w2_1 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_1 <- w23_1 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_1, w3_1 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_1, w3_1 */
-      "  ldr r2, [r0, #8]\n"                 /* x0_2 <- x */
-      "  ldr r3, [r1, #16]\n"                /* w01_2 <- w */
-      "  ldr r4, [r0, #32]\n"                /* x1_2 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_2 <- w01_2 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_2, w0_2 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_2, w0_2 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_2 <- w01_2 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_2, w1_2 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_2, w1_2 */
-      "  ldr r3, [r1, #20]\n"                /* w23_2 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_2 <- w23_2 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_2, w2_2 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_2, w2_2 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_2 <- w23_2 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_2, w3_2 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_2, w3_2 */
-      "  ldr r2, [r0, #12]\n"                /* x0_3 <- x */
-      "  ldr r3, [r1, #24]\n"                /* w01_3 <- w */
-      "  ldr r4, [r0, #36]\n"                /* x1_3 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_3 <- w01_3 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_3, w0_3 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_3, w0_3 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_3 <- w01_3 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_3, w1_3 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_3, w1_3 */
-      "  ldr r3, [r1, #28]\n"                /* w23_3 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_3 <- w23_3 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_3, w2_3 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_3, w2_3 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_3 <- w23_3 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_3, w3_3 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_3, w3_3 */
-      "  ldr r2, [r0, #16]\n"                /* x0_4 <- x */
-      "  ldr r3, [r1, #32]\n"                /* w01_4 <- w */
-      "  ldr r4, [r0, #40]\n"                /* x1_4 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_4 <- w01_4 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_4, w0_4 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_4, w0_4 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_4 <- w01_4 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_4, w1_4 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_4, w1_4 */
-      "  ldr r3, [r1, #36]\n"                /* w23_4 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_4 <- w23_4 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_4, w2_4 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_4, w2_4 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_4 <- w23_4 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_4, w3_4 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_4, w3_4 */
-      "  ldr r2, [r0, #20]\n"                /* x0_5 <- x */
-      "  ldr r3, [r1, #40]\n"                /* w01_5 <- w */
-      "  ldr r4, [r0, #44]\n"                /* x1_5 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_5 <- w01_5 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_5, w0_5 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_5, w0_5 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_5 <- w01_5 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_5, w1_5 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_5, w1_5 */
-      "  ldr r3, [r1, #44]\n"                /* w23_5 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_5 <- w23_5 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_5, w2_5 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_5, w2_5 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_5 <- w23_5 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_5, w3_5 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_5, w3_5 */
-      "  ldr r2, [r0, #24]\n"                /* x0_6 <- x */
-      "  ldr r3, [r1, #48]\n"                /* w01_6 <- w */
-      "  ldr r4, [r0, #48]\n"                /* x1_6 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_6 <- w01_6 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_6, w0_6 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_6, w0_6 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_6 <- w01_6 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_6, w1_6 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_6, w1_6 */
-      "  ldr r3, [r1, #52]\n"                /* w23_6 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_6 <- w23_6 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_6, w2_6 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_6, w2_6 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_6 <- w23_6 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_6, w3_6 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_6, w3_6 */
-      "  ldr r2, [r0, #28]\n"                /* x0_7 <- x */
-      "  ldr r3, [r1, #56]\n"                /* w01_7 <- w */
-      "  ldr r4, [r0, #52]\n"                /* x1_7 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_7 <- w01_7 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_7, w0_7 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_7, w0_7 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_7 <- w01_7 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_7, w1_7 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_7, w1_7 */
+      "  ldr r2, [r0]\n"                     /* x0_2 <- x */
+      "  ldr r3, [r1]\n"                     /* w01_2 <- w */
+      "  ldr r5, [r0, #24]\n"                /* x1_2 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_2 <- w01_2 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_2, w0_2 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_2, w0_2 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_2 <- w01_2 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_2, w1_2 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_2, w1_2 */
+      "  ldr r3, [r1, #4]\n"                 /* w23_2 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_2 <- w23_2 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_2, w2_2 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_2, w2_2 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_2 <- w23_2 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_2, w3_2 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_2, w3_2 */
+      "  ldr r2, [r0, #4]\n"                 /* x0_3 <- x */
+      "  ldr r3, [r1, #8]\n"                 /* w01_3 <- w */
+      "  ldr r5, [r0, #28]\n"                /* x1_3 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_3 <- w01_3 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_3, w0_3 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_3, w0_3 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_3 <- w01_3 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_3, w1_3 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_3, w1_3 */
+      "  ldr r3, [r1, #12]\n"                /* w23_3 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_3 <- w23_3 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_3, w2_3 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_3, w2_3 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_3 <- w23_3 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_3, w3_3 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_3, w3_3 */
+      "  ldr r2, [r0, #8]\n"                 /* x0_4 <- x */
+      "  ldr r3, [r1, #16]\n"                /* w01_4 <- w */
+      "  ldr r5, [r0, #32]\n"                /* x1_4 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_4 <- w01_4 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_4, w0_4 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_4, w0_4 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_4 <- w01_4 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_4, w1_4 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_4, w1_4 */
+      "  ldr r3, [r1, #20]\n"                /* w23_4 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_4 <- w23_4 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_4, w2_4 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_4, w2_4 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_4 <- w23_4 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_4, w3_4 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_4, w3_4 */
+      "  ldr r2, [r0, #12]\n"                /* x0_5 <- x */
+      "  ldr r3, [r1, #24]\n"                /* w01_5 <- w */
+      "  ldr r5, [r0, #36]\n"                /* x1_5 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_5 <- w01_5 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_5, w0_5 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_5, w0_5 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_5 <- w01_5 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_5, w1_5 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_5, w1_5 */
+      "  ldr r3, [r1, #28]\n"                /* w23_5 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_5 <- w23_5 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_5, w2_5 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_5, w2_5 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_5 <- w23_5 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_5, w3_5 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_5, w3_5 */
+      "  ldr r2, [r0, #16]\n"                /* x0_6 <- x */
+      "  ldr r3, [r1, #32]\n"                /* w01_6 <- w */
+      "  ldr r5, [r0, #40]\n"                /* x1_6 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_6 <- w01_6 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_6, w0_6 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_6, w0_6 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_6 <- w01_6 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_6, w1_6 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_6, w1_6 */
+      "  ldr r3, [r1, #36]\n"                /* w23_6 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_6 <- w23_6 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_6, w2_6 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_6, w2_6 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_6 <- w23_6 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_6, w3_6 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_6, w3_6 */
+      "  ldr r2, [r0, #20]\n"                /* x0_7 <- x */
+      "  ldr r3, [r1, #40]\n"                /* w01_7 <- w */
+      "  ldr r5, [r0, #44]\n"                /* x1_7 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_7 <- w01_7 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_7, w0_7 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_7, w0_7 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_7 <- w01_7 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_7, w1_7 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_7, w1_7 */
+      "  ldr r3, [r1, #44]\n"                /* w23_7 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_7 <- w23_7 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_7, w2_7 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_7, w2_7 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_7 <- w23_7 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_7, w3_7 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_7, w3_7 */
+      "  ldr r2, [r0, #24]\n"                /* x0_8 <- x */
+      "  ldr r3, [r1, #48]\n"                /* w01_8 <- w */
+      "  ldr r5, [r0, #48]\n"                /* x1_8 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_8 <- w01_8 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_8, w0_8 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_8, w0_8 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_8 <- w01_8 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_8, w1_8 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_8, w1_8 */
+      "  ldr r3, [r1, #52]\n"                /* w23_8 <- w */
+      "  sxtb16 r9, r3\n"                    /* w2_8 <- w23_8 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_8, w2_8 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_8, w2_8 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w3_8 <- w23_8 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_8, w3_8 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_8, w3_8 */
+      "  ldr r2, [r0, #28]\n"                /* x0_9 <- x */
+      "  ldr r3, [r1, #56]\n"                /* w01_9 <- w */
+      "  ldr r5, [r0, #52]\n"                /* x1_9 <- x */
+      "  sxtb16 r9, r3\n"                    /* w0_9 <- w01_9 */
+      "  smlad r10, r2, r9, r10\n"           /* acc_0_0 <- x0_9, w0_9 */
+      "  smlad r11, r5, r9, r11\n"           /* acc_1_0 <- x1_9, w0_9 */
+      "  sxtb16 r9, r3, ror #8\n"            /* w1_9 <- w01_9 */
+      "  smlad r12, r2, r9, r12\n"           /* acc_0_1 <- x0_9, w1_9 */
+      "  smlad lr, r5, r9, lr\n"             /* acc_1_1 <- x1_9, w1_9 */
       "  adds r0, r0, #32\n"                 /* x */
       "  str r0, [sp, #16]\n"                /* x on the stack */
-      "  ldr r0, [r1, #60]\n"                /* w23_7 <- w */
+      "  ldr r0, [r1, #60]\n"                /* w23_9 <- w */
       "  ldr r3, [sp, #12]\n"                /* w end on the stack */
-      "  sxtb16 r5, r0\n"                    /* w2_7 <- w23_7 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_7, w2_7 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_7, w2_7 */
-      "  sxtb16 r5, r0, ror #8\n"            /* w3_7 <- w23_7 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_7, w3_7 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_7, w3_7 */
+      "  sxtb16 r9, r0\n"                    /* w2_9 <- w23_9 */
+      "  smlad r7, r2, r9, r7\n"             /* acc_0_2 <- x0_9, w2_9 */
+      "  smlad r4, r5, r9, r4\n"             /* acc_1_2 <- x1_9, w2_9 */
+      "  sxtb16 r9, r0, ror #8\n"            /* w3_9 <- w23_9 */
+      "  smlad r8, r2, r9, r8\n"             /* acc_0_3 <- x0_9, w3_9 */
+      "  smlad r6, r5, r9, r6\n"             /* acc_1_3 <- x1_9, w3_9 */
       "  adds r1, r1, #64\n"                 /* w */
       "  cmp r1, r3\n"                       /* w, w end */
       "  str r1, [sp, #20]\n"                /* w on the stack */
       "  bne .Ltvmgen_residual_conv2x4_36_int8_4\n"
-      "  ldr r0, [sp, #20]\n"                /* w on the stack */
-      "  ldr r1, [sp, #16]\n"                /* x on the stack */
-      "  ldr r2, [r1]\n"                     /* x0_16 <- x */
-      "  ldr r3, [r0]\n"                     /* w01_16 <- w */
-      "  ldr r4, [r1, #24]\n"                /* x1_16 <- x */
-      "  sxtb16 r5, r3\n"                    /* w0_16 <- w01_16 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_16, w0_16 */
-      "  smlad r8, r4, r5, r8\n"             /* acc_1_0 <- x1_16, w0_16 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_16 <- w01_16 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_16, w1_16 */
-      "  smlad r9, r4, r5, r9\n"             /* acc_1_1 <- x1_16, w1_16 */
-      "  ldr r3, [r0, #4]\n"                 /* w23_16 <- w */
-      "  sxtb16 r5, r3\n"                    /* w2_16 <- w23_16 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_16, w2_16 */
-      "  smlad r10, r4, r5, r10\n"           /* acc_1_2 <- x1_16, w2_16 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w3_16 <- w23_16 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_16, w3_16 */
-      "  smlad r11, r4, r5, r11\n"           /* acc_1_3 <- x1_16, w3_16 */
-      "  ldr r2, [r1, #4]\n"                 /* x0_17 <- x */
-      "  ldr r3, [r0, #8]\n"                 /* w01_17 <- w */
-      "  ldr r1, [r1, #28]\n"                /* x1_17 <- x */
-      "  ldr r4, [r0, #12]\n"                /* w23_17 <- w */
-      "  sxtb16 r5, r3\n"                    /* w0_17 <- w01_17 */
-      "  smlad r12, r2, r5, r12\n"           /* acc_0_0 <- x0_17, w0_17 */
-      "  smlad r8, r1, r5, r8\n"             /* acc_1_0 <- x1_17, w0_17 */
-      "  sxtb16 r5, r3, ror #8\n"            /* w1_17 <- w01_17 */
-      "  smlad lr, r2, r5, lr\n"             /* acc_0_1 <- x0_17, w1_17 */
-      "  smlad r9, r1, r5, r9\n"             /* acc_1_1 <- x1_17, w1_17 */
-      "  sxtb16 r5, r4\n"                    /* w2_17 <- w23_17 */
-      "  smlad r7, r2, r5, r7\n"             /* acc_0_2 <- x0_17, w2_17 */
-      "  smlad r10, r1, r5, r10\n"           /* acc_1_2 <- x1_17, w2_17 */
-      "  sxtb16 r5, r4, ror #8\n"            /* w3_17 <- w23_17 */
-      "  smlad r6, r2, r5, r6\n"             /* acc_0_3 <- x0_17, w3_17 */
-      "  smlad r11, r1, r5, r11\n"           /* acc_1_3 <- x1_17, w3_17 */
-      "  movw r5, #17493\n"
-      "  movt r5, #17476\n"
-      "  movs r4, #88\n"
-      "  smmla r12, r12, r5, r4\n"           /* acc_0_0 */
-      "  ssat r1, #8, r12, asr #4\n"         /* v1_0_0 */
-      "  cmp r1, #5\n"                       /* v1_0_0 */
+      "  movw r9, #17493\n"
+      "  movt r9, #17476\n"
+      "  movs r5, #88\n"
+      "  smmla r10, r10, r9, r5\n"           /* acc_0_0 */
+      "  ssat r0, #8, r10, asr #4\n"         /* v1_0_0 */
+      "  cmp r0, #5\n"                       /* v1_0_0 */
       "  it lt\n"
-      "  movlt r1, #5\n"                     /* v1_0_0 */
-      "  smmla r8, r8, r5, r4\n"             /* acc_1_0 */
-      "  ssat r8, #8, r8, asr #4\n"          /* v1_1_0 */
-      "  cmp r8, #5\n"                       /* v1_1_0 */
+      "  movlt r0, #5\n"                     /* v1_0_0 */
+      "  smmla r10, r11, r9, r5\n"           /* acc_1_0 */
+      "  ssat r1, #8, r10, asr #4\n"         /* v1_1_0 */
+      "  cmp r1, #5\n"                       /* v1_1_0 */
       "  it lt\n"
-      "  movlt r8, #5\n"                     /* v1_1_0 */
-      "  smmla r12, lr, r5, r4\n"            /* acc_0_1 */
-      "  ssat r12, #8, r12, asr #4\n"        /* v1_0_1 */
-      "  cmp r12, #5\n"                      /* v1_0_1 */
+      "  movlt r1, #5\n"                     /* v1_1_0 */
+      "  smmla r10, r12, r9, r5\n"           /* acc_0_1 */
+      "  ssat r10, #8, r10, asr #4\n"        /* v1_0_1 */
+      "  cmp r10, #5\n"                      /* v1_0_1 */
       "  it lt\n"
-      "  movlt r12, #5\n"                    /* v1_0_1 */
-      "  smmla r9, r9, r5, r4\n"             /* acc_1_1 */
-      "  ssat r9, #8, r9, asr #4\n"          /* v1_1_1 */
-      "  cmp r9, #5\n"                       /* v1_1_1 */
+      "  movlt r10, #5\n"                    /* v1_0_1 */
+      "  smmla r11, lr, r9, r5\n"            /* acc_1_1 */
+      "  ssat r11, #8, r11, asr #4\n"        /* v1_1_1 */
+      "  cmp r11, #5\n"                      /* v1_1_1 */
       "  it lt\n"
-      "  movlt r9, #5\n"                     /* v1_1_1 */
-      "  smmla lr, r7, r5, r4\n"             /* acc_0_2 */
-      "  ssat lr, #8, lr, asr #4\n"          /* v1_0_2 */
-      "  cmp lr, #5\n"                       /* v1_0_2 */
+      "  movlt r11, #5\n"                    /* v1_1_1 */
+      "  smmla r12, r7, r9, r5\n"            /* acc_0_2 */
+      "  ssat r12, #8, r12, asr #4\n"        /* v1_0_2 */
+      "  cmp r12, #5\n"                      /* v1_0_2 */
       "  it lt\n"
-      "  movlt lr, #5\n"                     /* v1_0_2 */
-      "  smmla r10, r10, r5, r4\n"           /* acc_1_2 */
-      "  ssat r10, #8, r10, asr #4\n"        /* v1_1_2 */
-      "  cmp r10, #5\n"                      /* v1_1_2 */
+      "  movlt r12, #5\n"                    /* v1_0_2 */
+      "  smmla lr, r4, r9, r5\n"             /* acc_1_2 */
+      "  ssat lr, #8, lr, asr #4\n"          /* v1_1_2 */
+      "  cmp lr, #5\n"                       /* v1_1_2 */
       "  it lt\n"
-      "  movlt r10, #5\n"                    /* v1_1_2 */
-      "  smmla r7, r6, r5, r4\n"             /* acc_0_3 */
-      "  smmla r11, r11, r5, r4\n"           /* acc_1_3 */
+      "  movlt lr, #5\n"                     /* v1_1_2 */
+      "  smmla r8, r8, r9, r5\n"             /* acc_0_3 */
+      "  smmla r9, r6, r9, r5\n"             /* acc_1_3 */
       "  ldr r2, [sp, #4]\n"                 /* in0 on the stack */
       "  ldr r3, [sp, #8]\n"                 /* out on the stack */
-      "  movw r6, #28087\n"
-      "  movt r6, #27\n"
-      "  ssat r7, #8, r7, asr #4\n"          /* v1_0_3 */
-      "  cmp r7, #5\n"                       /* v1_0_3 */
+      "  movw r7, #28087\n"
+      "  movt r7, #27\n"
+      "  ssat r8, #8, r8, asr #4\n"          /* v1_0_3 */
+      "  cmp r8, #5\n"                       /* v1_0_3 */
       "  it lt\n"
-      "  movlt r7, #5\n"                     /* v1_0_3 */
-      "  ssat r11, #8, r11, asr #4\n"        /* v1_1_3 */
-      "  cmp r11, #5\n"                      /* v1_1_3 */
+      "  movlt r8, #5\n"                     /* v1_0_3 */
+      "  ssat r9, #8, r9, asr #4\n"          /* v1_1_3 */
+      "  cmp r9, #5\n"                       /* v1_1_3 */
       "  it lt\n"
-      "  movlt r11, #5\n"                    /* v1_1_3 */
-      "  subs r0, r0, #144\n"                /* w */
-      "  str r0, [sp, #20]\n"                /* w on the stack */
-      "  ldrsb r5, [r2]\n"                   /* in0 */
-      "  movw r4, #56174\n"
-      "  movt r4, #22\n"
-      "  mov r0, #7077888\n"
-      "  mla r5, r5, r4, r0\n"
-      "  mla r5, r1, r6, r5\n"               /* v1_0_0 */
-      "  ssat r1, #8, r5, asr #21\n"
-      "  strb r1, [r3]\n"                    /* out */
-      "  ldrsb r5, [r2, #4]\n"               /* in0 */
-      "  mla r5, r5, r4, r0\n"
-      "  mla r8, r8, r6, r5\n"               /* v1_1_0 */
-      "  ssat r1, #8, r8, asr #21\n"
-      "  strb r1, [r3, #4]\n"                /* out */
-      "  ldrsb r8, [r2, #1]\n"               /* in0 */
-      "  ldrsb r5, [r2, #5]\n"               /* in0 */
-      "  mla r8, r8, r4, r0\n"
-      "  mla r8, r12, r6, r8\n"              /* v1_0_1 */
-      "  ssat r1, #8, r8, asr #21\n"
-      "  strb r1, [r3, #1]\n"                /* out */
-      "  mla r8, r5, r4, r0\n"
-      "  mla r8, r9, r6, r8\n"               /* v1_1_1 */
-      "  ldrsb r9, [r2, #2]\n"               /* in0 */
-      "  ldrsb r12, [r2, #6]\n"              /* in0 */
-      "  ldrsb r5, [r2, #3]\n"               /* in0 */
-      "  ssat r1, #8, r8, asr #21\n"
-      "  strb r1, [r3, #5]\n"                /* out */
-      "  mla r8, r9, r4, r0\n"
-      "  mla r8, lr, r6, r8\n"               /* v1_0_2 */
-      "  ssat r1, #8, r8, asr #21\n"
-      "  strb r1, [r3, #2]\n"                /* out */
-      "  ldrsb r8, [r2, #7]\n"               /* in0 */
-      "  ldr r1, [sp, #16]\n"                /* x on the stack */
-      "  ldr r9, [sp]\n"                     /* x end on the stack */
-      "  mla r12, r12, r4, r0\n"
-      "  mla r10, r10, r6, r12\n"            /* v1_1_2 */
-      "  ssat r10, #8, r10, asr #21\n"
-      "  strb r10, [r3, #6]\n"               /* out */
-      "  mla r10, r5, r4, r0\n"
-      "  mla r8, r8, r4, r0\n"
-      "  mla r10, r7, r6, r10\n"             /* v1_0_3 */
-      "  mla r8, r11, r6, r8\n"              /* v1_1_3 */
+      "  movlt r9, #5\n"                     /* v1_1_3 */
+      "  ldrsb r6, [r2]\n"                   /* in0 */
+      "  movw r5, #56174\n"
+      "  movt r5, #22\n"
+      "  mov r4, #7077888\n"
+      "  mla r6, r6, r5, r4\n"
+      "  mla r6, r0, r7, r6\n"               /* v1_0_0 */
+      "  ssat r0, #8, r6, asr #21\n"
+      "  strb r0, [r3]\n"                    /* out */
+      "  ldrsb r6, [r2, #4]\n"               /* in0 */
+      "  mla r6, r6, r5, r4\n"
+      "  mla r6, r1, r7, r6\n"               /* v1_1_0 */
+      "  ssat r0, #8, r6, asr #21\n"
+      "  strb r0, [r3, #4]\n"                /* out */
+      "  ldrsb r6, [r2, #1]\n"               /* in0 */
+      "  ldrsb r1, [r2, #5]\n"               /* in0 */
+      "  mla r6, r6, r5, r4\n"
+      "  mla r10, r10, r7, r6\n"             /* v1_0_1 */
       "  ssat r0, #8, r10, asr #21\n"
-      "  strb r0, [r3, #3]\n"                /* out */
-      "  ssat r0, #8, r8, asr #21\n"
-      "  strb r0, [r3, #7]\n"                /* out */
-      "  subs r1, r1, #16\n"                 /* x */
-      "  cmp r1, r9\n"                       /* x, x end */
+      "  strb r0, [r3, #1]\n"                /* out */
+      "  mla r10, r1, r5, r4\n"
+      "  mla r10, r11, r7, r10\n"            /* v1_1_1 */
+      "  ssat r0, #8, r10, asr #21\n"
+      "  strb r0, [r3, #5]\n"                /* out */
+      "  ldrsb r10, [r2, #2]\n"              /* in0 */
+      "  ldrsb r11, [r2, #6]\n"              /* in0 */
+      "  ldrsb r6, [r2, #3]\n"               /* in0 */
+      "  ldrsb r1, [r2, #7]\n"               /* in0 */
+      "  mla r10, r10, r5, r4\n"
+      "  mla r10, r12, r7, r10\n"            /* v1_0_2 */
+      "  ssat r0, #8, r10, asr #21\n"
+      "  strb r0, [r3, #2]\n"                /* out */
+      "  mla r10, r11, r5, r4\n"
+      "  mla r10, lr, r7, r10\n"             /* v1_1_2 */
+      "  ssat r0, #8, r10, asr #21\n"
+      "  strb r0, [r3, #6]\n"                /* out */
+      "  mla r10, r6, r5, r4\n"
+      "  mla r11, r1, r5, r4\n"
+      "  ldr r0, [sp, #20]\n"                /* w on the stack */
+      "  ldr r1, [sp, #16]\n"                /* x on the stack */
+      "  ldr r4, [sp]\n"                     /* x end on the stack */
+      "  mla r8, r8, r7, r10\n"              /* v1_0_3 */
+      "  mla r9, r9, r7, r11\n"              /* v1_1_3 */
+      "  ssat r5, #8, r8, asr #21\n"
+      "  strb r5, [r3, #3]\n"                /* out */
+      "  ssat r5, #8, r9, asr #21\n"
+      "  strb r5, [r3, #7]\n"                /* out */
+      "  subs r0, r0, #160\n"                /* w */
+      "  str r0, [sp, #20]\n"                /* w on the stack */
+      "  subs r1, r1, #24\n"                 /* x */
+      "  cmp r1, r4\n"                       /* x, x end */
       "  str r1, [sp, #16]\n"                /* x on the stack */
       "  add r2, r2, #8\n"                   /* in0 */
       "  str r2, [sp, #4]\n"                 /* in0 on the stack */
