@@ -10,7 +10,8 @@ elsewhere. The addends that keep them all are an interval, which is computed: pr
 It is about a hundredth of a step wide, and the bias puts it anywhere, so an addend of one word must
 be finer than with a bias: ``l`` is as large as sums allow, mostly 10 to 13. So this serves sums
 that are shifted by an instruction. Where weights are shifted in place of sums, by 8 at most, it
-rarely would. Rescales that bend at zero look at the sign of the sum with its bias, and keep it.
+rarely would; pixels may be shifted as well there (``raised``), if what makes halfwords of them does
+it for nothing. Rescales that bend at zero look at the sign of the sum with its bias, and keep it.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ MOST_SHIFT = 21
 """Results shifted so far, by a word more, fit int64."""
 _PARTS = (2, 1, 0.5, 4, 3, 6, 1.5, 8, 5, 2.5, 10, 12, 16)
 _TILTS = (0, *(sign * part for part in _PARTS for sign in (1, -1)))
-"""Changes of multipliers that are tried, in units that move a result at the end of its range by a
-tenth of a per cent of a step."""
+"""Changes of multipliers that are tried, in units that move the last step by a thousandth of a
+sum."""
 _LEFTS = 3
 """Left shifts that are tried below the largest."""
 _WORD = 1 << 32
