@@ -17,10 +17,10 @@ from utvm.driver.options import resolve_options, with_schedules
 KIB = 1024
 MOST_CODE = {"size": 16 * KIB, "balanced": 32 * KIB}
 NETWORKS = ("ad01", "kws", "resnet8", "vww96")
-MOST_CONSTANTS = 1.1
-"""Times the model's own parameters, at ``size``."""
-WORDS = ("kws",)
-"""Networks with few parameters, of which depthwise layers keep theirs as words."""
+MOST_CONSTANTS = {"kws": 1.18}
+"""Times the model's own parameters, at ``size``, where it is not ``FEW_CONSTANTS``: kws has few
+parameters, so a table of 1 KB counts, and its depthwise rows of three bytes take words."""
+FEW_CONSTANTS = 1.1
 
 
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m7"])
@@ -51,6 +51,6 @@ def expect_small(
     assert build.memory is not None
     flash = build.memory.flash
     assert flash.code < MOST_CODE[objective]
-    if objective == "size" and name not in WORDS:
+    if objective == "size":
         parameters = sum(data.nbytes for data in build.compiled.imported.constants.values())
-        assert flash.constants <= MOST_CONSTANTS * parameters
+        assert flash.constants <= MOST_CONSTANTS.get(name, FEW_CONSTANTS) * parameters
