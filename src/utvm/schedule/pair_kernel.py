@@ -39,7 +39,7 @@ from utvm.schedule.raw_block import copied_line
 from utvm.schedule.weighted_sum import Array, WeightedSum
 from utvm.schedule.window_layout import WindowLayout
 
-MOST_WORDS = 1536
+MOST_WORDS = 512
 """Words of pixels that are made at a time, unless one pair needs more."""
 _N, _Y, _CHUNK, _KY, _I = Var("n"), Var("y"), Var("chunk"), Var("ky"), Var("i")
 _UNUSED = WindowLayout(0, 0, 0, False, "rows", False)
