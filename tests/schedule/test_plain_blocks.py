@@ -16,6 +16,7 @@ import pytest
 from tests.schedule.test_conv_blocks import expect_equal
 from tests.schedule.test_depthwise_across import layer as depthwise
 from tests.schedule.test_raw_blocks import layer
+from tests.schedule.test_sharing import Network
 from utvm.ir.dtype import DType
 from utvm.ir.isa.table import INSTRUCTIONS
 from utvm.ir.loop import Call
@@ -109,14 +110,20 @@ def test_winograd_keeps_the_meaning(seed: int, expanded: bool) -> None:
 
 
 def test_a_core_without_dsp_has_blocks_and_loops_to_choose_from() -> None:
-    module = layer(random.Random(3), DType.INT8, 12)
+    module = Network(1, (1, 4, 4, 12)).conv(8).module()
     (function,) = module.functions
     options = kernel_options(function, module.constants, M3, named=())
     templates = [dict(o.config)["template"] for o in options if o.default]
     assert {"direct", "loops"} <= set(templates)
     assert all(dict(o.config).get("plain") == 1 for o in options if "pixels" in dict(o.config))
     assert schedule_module(module, M3).micros
-    assert not schedule_module(module, load_target("cortex-m0plus")).micros
+
+
+def test_rescales_that_the_back_end_lacks_leave_a_layer_in_loops() -> None:
+    """Rescales rounded twice, by numbers that each filter has of its own."""
+    module = layer(random.Random(3), DType.INT8, 12)
+    options = kernel_options(module.functions[0], module.constants, M3, named=())
+    assert {dict(o.config)["template"] for o in options} == {"loops"}
 
 
 @pytest.mark.parametrize("seed", range(16))

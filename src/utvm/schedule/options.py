@@ -40,7 +40,7 @@ from utvm.schedule.knobs import (
     schedule_of,
 )
 from utvm.schedule.pair_options import has_instructions, pair_options
-from utvm.schedule.plain_options import plain_options, plain_split_options
+from utvm.schedule.plain_options import has_calls, plain_options, plain_split_options
 from utvm.schedule.pool_kernel import MOST_RESULTS, most_together, schedule_pool
 from utvm.schedule.pool_window import Pool, read_pool
 from utvm.schedule.records import Config, Record, config_of
@@ -119,13 +119,13 @@ def _plain_options(
 ) -> list[Option]:
     """Register blocks without packed words, and loops where these take no longer."""
     split = read_split_sum(function, constants)
-    if split is not None:
+    if split is not None and has_calls(split.parts[0].epilogue):
         return list(plain_split_options(split.parts, function, constants))
     depthwise = read_depthwise(function, constants)
     if depthwise is not None:
         return list(across_options(depthwise, function, constants, wanted, plain=True))
     w = read_weighted_sum(function, constants)
-    if w is None:
+    if w is None or not has_calls(w.epilogue):
         return []
     return [
         *plain_options(w, function, constants, wanted),

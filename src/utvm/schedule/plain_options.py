@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 
-from utvm.ir.loop import Function
+from utvm.ir.loop import Call, Function, Imm, Stmt
+from utvm.ir.rewrite import expressions
 from utvm.schedule.conv_kernel import ConvSchedule
 from utvm.schedule.conv_schedule import schedule_conv
 from utvm.schedule.folded_block import is_folded
@@ -47,6 +48,7 @@ _FOLDED_STEPS = 8
 """Taps of a turn, two a word."""
 _APART = 2.6
 """Cycles per product where words of a line buffer are taken apart."""
+_CALLS, _WITH_LITERALS = ("mulhi", "mulhi_long", "clz"), ("mulhi_rounding", "requantize_right")
 _PIXELS = {1: 6, 2: 3, 3: 2}
 """Pixels of a block of few filters."""
 
@@ -74,6 +76,16 @@ def plain_options(
             of_weights=weights,
             lavish=schedule.steps > (_FOLDED_STEPS if schedule.folded else default.steps),
         )
+
+
+def has_calls(epilogue: tuple[Stmt, ...]) -> bool:
+    """Whether Armv7-M's back end has all intrinsics of an epilogue; blocks in C are slower than
+    loops, since compilers spill their sums."""
+    calls = (e for e in expressions(epilogue) if isinstance(e, Call))
+    return all(
+        call.name in _CALLS or (call.name in _WITH_LITERALS and isinstance(call.args[-1], Imm))
+        for call in calls
+    )
 
 
 def plain_split_options(
