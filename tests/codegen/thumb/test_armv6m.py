@@ -19,7 +19,20 @@ from utvm.codegen.thumb import NotSelectableError, assemble
 from utvm.codegen.thumb.armv6m import constant_lines
 from utvm.ir.dtype import DType
 from utvm.ir.isa.table import INSTRUCTIONS
-from utvm.ir.loop import Binary, Cast, Imm
+from utvm.ir.loop import (
+    Alloc,
+    Binary,
+    Buffer,
+    Cast,
+    Function,
+    Imm,
+    Let,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    loop,
+)
 from utvm.target.target import load_target
 
 TARGET = "cortex-m0plus"
@@ -95,3 +108,28 @@ def test_what_has_no_counterpart_is_left_to_c() -> None:
         assemble(function_of(PATTERNS["mulhi_rounding"][0]), "f", m0)
     with pytest.raises(NotSelectableError, match="Armv6-M has no clz"):
         assemble(function_of(lambda a, b, c: call("clz", a)), "f", m0)
+
+
+def summing() -> Function:
+    """A loop that reads every word its pointer passes, and sums into two registers."""
+    x = Buffer("x", DType.INT32, (64,), "input")
+    out = Buffer("out", DType.INT32, (2,), "output")
+    sums = [Buffer(f"sum{n}", DType.INT32, (), "register") for n in range(2)]
+    k = Var("k")
+    body: list[Stmt] = [s for b in sums for s in (Alloc(b), Store(b, (), Imm(0)))]
+    a, b = (Load(x, (k * 2 + n,)) for n in range(2))
+    first = Store(sums[0], (), Load(sums[0]) + Var("a") * Var("b"))
+    second = Store(sums[1], (), Load(sums[1]) + Var("b"))
+    words = (Let(Var("a"), a >> 16), Let(Var("b"), b >> 16))
+    body.append(loop(k, 32, *words, first, second))
+    body += [Store(out, (Imm(n),), Load(total)) for n, total in enumerate(sums)]
+    return Function("summing", (x,), (out,), tuple(body))
+
+
+def test_neighbouring_words_are_one_load(tmp_path: Path) -> None:
+    function = summing()
+    text = assemble(function, "f", load_target(TARGET))
+    assert "ldm r" in text and "ldr r" not in text
+    random = np.random.default_rng(3)
+    x = random.integers(-(1 << 28), 1 << 28, 64).astype(np.int32)
+    check_cases([Case(function, {"x": x, "out": np.zeros(2, np.int32)}, {})], tmp_path, TARGET)
