@@ -22,6 +22,7 @@ from utvm.device.emulator_core import (
     LR_REGISTER,
     R0_REGISTER,
     SP_REGISTER,
+    XPSR_REGISTER,
     Core,
     MemoryRegion,
 )
@@ -113,6 +114,7 @@ class EmulatedMachine:
             r0_register=R0_REGISTER,
             sp_register=SP_REGISTER,
             lr_register=LR_REGISTER,
+            xpsr_register=XPSR_REGISTER,
             emu_stop=emu_stop,
             reg_read=reg_read,
             unused_node=-1,
@@ -298,6 +300,8 @@ class EmulatedMachine:
         match machine.stop:
             case hooks.STOP_NEW_EDGE:
                 return self._extend()
+            case hooks.STOP_IF_THEN:
+                return None
             case hooks.STOP_TICK:
                 self._tick()
                 return None
@@ -318,8 +322,8 @@ class EmulatedMachine:
     def _leave_if_then(self) -> None:
         """At the border of a block, forgets the if-then state of a group that has ended.
 
-        Unicorn keeps it where the last instruction of the group accessed memory, and what it
-        translated of the next block is then conditional.
+        Unicorn keeps it where the last instruction of the group accessed memory, or any that met a
+        page for the first time, and what it translated of the next block is then conditional.
         """
         status = self.core.register("xpsr")
         current = self._machine.current  # 0: what an exception has restored is as it should be

@@ -42,6 +42,7 @@ _MODELS = {
 R0_REGISTER = arm_const.UC_ARM_REG_R0
 SP_REGISTER = arm_const.UC_ARM_REG_SP
 LR_REGISTER = arm_const.UC_ARM_REG_LR
+XPSR_REGISTER = arm_const.UC_ARM_REG_XPSR
 _CPSR_REGISTER = arm_const.UC_ARM_REG_CPSR
 _PC_REGISTER = arm_const.UC_ARM_REG_PC
 _REGISTERS = {
@@ -49,7 +50,7 @@ _REGISTERS = {
     **{f"s{number}": arm_const.UC_ARM_REG_S0 + number for number in range(32)},
     "sp": SP_REGISTER,
     "lr": LR_REGISTER,
-    "xpsr": arm_const.UC_ARM_REG_XPSR,
+    "xpsr": XPSR_REGISTER,
     "msp": arm_const.UC_ARM_REG_MSP,
     "psp": arm_const.UC_ARM_REG_PSP,
     "control": arm_const.UC_ARM_REG_CONTROL,

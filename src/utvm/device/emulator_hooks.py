@@ -25,6 +25,7 @@ from utvm.support.errors import InternalError
 
 STOP_NONE, STOP_NEW_EDGE, STOP_RETURNED, STOP_SLICE = 0, 1, 2, 3
 STOP_STACK, STOP_UNALIGNED, STOP_INTERRUPT, STOP_ADDRESS, STOP_TICK = 4, 5, 6, 7, 8
+STOP_IF_THEN = 9
 NODE_CHECKS_STACK, NODE_ENTERS_MEASURED, NODE_ENTERS_OPERATOR, NODE_CHECKS_BASES = 1, 2, 4, 8
 NODE_DROPPED = 16
 EDGE_TAKEN, EDGE_CALLS, EDGE_CHECKS_STACK = 1, 2, 4
@@ -106,7 +107,7 @@ class Machine(ctypes.Structure):
         ("r0_register", ctypes.c_int32),
         ("sp_register", ctypes.c_int32),
         ("lr_register", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("xpsr_register", ctypes.c_int32),
         ("emu_stop", ctypes.c_void_p),
         ("reg_read", ctypes.c_void_p),
         ("nodes", ctypes.c_void_p),
@@ -121,6 +122,8 @@ class Machine(ctypes.Structure):
         ("stops", ctypes.POINTER(ctypes.c_uint32)),
         ("step_bytes", ctypes.c_uint32),
         ("stepped", ctypes.c_uint32),
+        ("page_met", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
     )
 
 

@@ -23,7 +23,8 @@ enum {
   STOP_UNALIGNED,
   STOP_INTERRUPT,
   STOP_ADDRESS,
-  STOP_TICK
+  STOP_TICK,
+  STOP_IF_THEN
 };
 enum {
   NODE_CHECKS_STACK = 1,
@@ -62,6 +63,8 @@ struct owner {
   uint64_t order; /* rank of the first call within the invocation, from 1 */
 };
 
+#define IF_THEN_STATE 0x0600FC00u /* of xPSR */
+
 enum { RIGHT_READ = 1, RIGHT_WRITE = 2, RIGHT_EXECUTE = 4, ACCESS_FETCH = 18 };
 
 /* What Unicorn wants to know about a page. */
@@ -89,7 +92,7 @@ struct machine {
   struct owner *owners;
   int32_t owner_count, mispredict_cycles;
   uint32_t stack_low, lowest_sp;
-  int32_t r0_register, sp_register, lr_register, reserved;
+  int32_t r0_register, sp_register, lr_register, xpsr_register;
   int (*emu_stop)(void *uc);
   int (*reg_read)(void *uc, int reg, void *value);
   struct node *nodes;
@@ -101,6 +104,8 @@ struct machine {
   const uint32_t *stops; /* a block that holds one of these addresses does not run */
   uint32_t step_bytes;   /* if not 0: one instruction of this size runs, whatever its block */
   uint32_t stepped;      /* whether it has been entered */
+  uint32_t page_met;     /* for data, since the last block was entered */
+  uint32_t reserved;
 };
 
 uint32_t emulator_machine_size(void) {
@@ -334,6 +339,13 @@ void emulator_on_block(void *uc, uint64_t address64, uint32_t size, struct machi
     stop(uc, m, STOP_NEW_EDGE);
     return;
   }
+  if (m->page_met) {
+    m->page_met = 0;
+    if (read_register(uc, m, m->xpsr_register) & IF_THEN_STATE) {
+      stop(uc, m, STOP_IF_THEN);
+      return;
+    }
+  }
   if (!m->left)
     leave_block(m, edge);
   m->address = address;
@@ -394,11 +406,12 @@ bool emulator_on_invalid_memory(void *uc, int type, uint64_t address, int size, 
 
 /* Stores to a page that may be executed are slow by a factor of ten, since Unicorn looks for code
  * that changes. So a page gets this right only when code is fetched from it. The memory's own rights
- * are checked by Unicorn all the same. */
+ * are checked by Unicorn all the same. The first access to a page within an if-then group leaves the
+ * group's state behind, which would make what follows conditional: the next block looks for it. */
 bool emulator_on_page(void *uc, uint64_t address, int access, struct tlb_entry *entry,
                       struct machine *m) {
   (void)uc;
-  (void)m;
+  m->page_met |= access != ACCESS_FETCH;
   entry->address = address;
   entry->rights = RIGHT_READ | RIGHT_WRITE | (access == ACCESS_FETCH ? RIGHT_EXECUTE : 0);
   return true;
