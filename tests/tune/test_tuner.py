@@ -225,7 +225,7 @@ def test_the_network_runs_as_its_kernels_were_measured(tmp_path: Path) -> None:
         measured = best[operator.name]
         assert operator.cycles is not None and measured is not None
         # A measured call has the checks of the packed signature around it.
-        assert 0 < measured - operator.cycles < 600
+        assert 0 < measured - operator.cycles < 700
     assert tuned.cycles is not None and untuned.cycles is not None
     assert tuned.cycles <= untuned.cycles
 
