@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utvm.support.errors import InputError
+from utvm.support.interrupts import interrupts_held
 
 MARKER = ".utvm-output"
 MARKER_TEXT = "utvm wrote this folder and replaces it as a whole when it writes here again.\n"
@@ -74,7 +75,8 @@ def _scratch_beside(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise _failure(error, path) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with interrupts_held():  # Ctrl-C in the midst of it would leave the rest
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _failure(error: OSError, path: Path) -> InputError:
